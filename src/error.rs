@@ -1,0 +1,114 @@
+//! Every error of the in-process primitives and of the specification's traits.
+
+use std::error::Error;
+use std::fmt;
+
+/// Why an operation of [`BaseLock`](crate::BaseLock), [`BaseSemaphore`](crate::BaseSemaphore) or
+/// [`BaseReadWriteLock`](crate::BaseReadWriteLock) failed.
+///
+/// A lock that is merely held by somebody else is no error: `acquire` answers `false` then.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LockError {
+    /// `release` without an `acquire` that it could end. A guard is ended by dropping it.
+    NotHeld {
+        /// The name of the lock, if it has one.
+        name: Option<String>,
+    },
+    /// The semaphore is closed: it gives out no permit any more.
+    Closed {
+        /// The name of the semaphore, if it has one.
+        name: Option<String>,
+    },
+    /// As many readers or acquisitions are counted already as can be counted.
+    TooManyHolds {
+        /// The name of the lock, if it has one.
+        name: Option<String>,
+    },
+    /// A timeout was given to an acquisition that must not block.
+    InvalidWait,
+}
+
+/// `lock "jobs"`, or `this lock` where there is no name.
+fn named(what: &str, name: Option<&str>) -> String {
+    name.map_or_else(|| format!("this {what}"), |name| format!("{what} {name:?}"))
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHeld { name } => write!(
+                f,
+                "{} is not held through `acquire`, so there is nothing to release; \
+                 a guard is ended by dropping it",
+                named("lock", name.as_deref())
+            ),
+            Self::Closed { name } => {
+                write!(f, "{} is closed: it gives out no permits", named("semaphore", name.as_deref()))
+            }
+            Self::TooManyHolds { name } => write!(
+                f,
+                "{} has as many holds as it can count; release some first",
+                named("lock", name.as_deref())
+            ),
+            Self::InvalidWait => f.write_str(
+                "a timeout needs blocking = true; use Wait::Never for an attempt that does not wait",
+            ),
+        }
+    }
+}
+
+impl Error for LockError {}
+
+/// Why permits of a [`LocalSemaphore`](crate::LocalSemaphore) were not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PermitError {
+    /// The permits were not free: at once, or until the time was over. Never the outcome of a wait
+    /// without a deadline.
+    Unavailable,
+    /// The semaphore was closed, before or during the wait.
+    Closed,
+    /// More permits were asked for than the semaphore can ever give, so waiting would have no end.
+    TooMany {
+        /// How many were asked for.
+        asked: u32,
+        /// How many there are in all, free or taken.
+        max: u32,
+    },
+}
+
+impl fmt::Display for PermitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable => f.write_str("the permits are not free"),
+            Self::Closed => f.write_str("the semaphore is closed: it gives out no permits"),
+            Self::TooMany { asked, max } => write!(
+                f,
+                "{asked} permits were asked for, but the semaphore has {max} in all; \
+                 ask for fewer, or add some with add_permits"
+            ),
+        }
+    }
+}
+
+impl Error for PermitError {}
+
+/// A semaphore would have more than [`MAX_PERMITS`](crate::LocalSemaphore::MAX_PERMITS) permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PermitOverflow {
+    /// How many permits there are, free or taken.
+    pub max: u32,
+    /// How many were to be added.
+    pub added: u32,
+}
+
+impl fmt::Display for PermitOverflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max, added } = self;
+        let most = i32::MAX as u32;
+        write!(f, "{max} permits and {added} more exceed the most a semaphore can have, {most}")
+    }
+}
+
+impl Error for PermitOverflow {}
