@@ -20,9 +20,9 @@ pub enum LockError {
         /// The name of the semaphore, if it has one.
         name: Option<String>,
     },
-    /// As many readers or acquisitions are counted already as can be counted.
-    TooManyHolds {
-        /// The name of the lock, if it has one.
+    /// The semaphore has no permits in all, free or taken, so waiting would have no end.
+    NoPermits {
+        /// The name of the semaphore, if it has one.
         name: Option<String>,
     },
     /// A timeout was given to an acquisition that must not block.
@@ -46,10 +46,10 @@ impl fmt::Display for LockError {
             Self::Closed { name } => {
                 write!(f, "{} is closed: it gives out no permits", named("semaphore", name.as_deref()))
             }
-            Self::TooManyHolds { name } => write!(
+            Self::NoPermits { name } => write!(
                 f,
-                "{} has as many holds as it can count; release some first",
-                named("lock", name.as_deref())
+                "{} has no permits in all, free or taken; add some with add_permits",
+                named("semaphore", name.as_deref())
             ),
             Self::InvalidWait => f.write_str(
                 "a timeout needs blocking = true; use Wait::Never for an attempt that does not wait",
@@ -106,7 +106,7 @@ pub struct PermitOverflow {
 impl fmt::Display for PermitOverflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { max, added } = self;
-        let most = i32::MAX as u32;
+        let most = crate::LocalSemaphore::MAX_PERMITS;
         write!(f, "{max} permits and {added} more exceed the most a semaphore can have, {most}")
     }
 }

@@ -1,0 +1,22 @@
+//! What works in one process: what loom checks. No dependency, no I/O, no clock in a decision.
+
+mod gate;
+mod guard;
+mod holds;
+mod lock;
+mod order;
+mod parker;
+mod rwlock;
+mod semaphore;
+mod taken;
+mod waitlist;
+mod ways;
+mod word;
+
+pub use lock::{LocalLock, LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLockGuard};
+pub use rwlock::{
+    MappedReadGuard, MappedWriteGuard, OwnedMappedReadGuard, OwnedMappedWriteGuard, OwnedReadGuard,
+    OwnedUpgradableGuard, OwnedWriteGuard, ReadGuard, ReadWriteLock, UpgradableGuard,
+    UpgradedGuard, WriteGuard,
+};
+pub use semaphore::{LocalSemaphore, OwnedPermit, Permit};

@@ -1,0 +1,186 @@
+//! Loom's versions, with two switches that loom lacks: loads that conflict with everything, and
+//! orderings that can be weakened one at a time.
+
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool as Switch, Ordering};
+use std::time::Instant;
+
+use loom::sync::{Arc, Notify};
+
+/// So few that small models see what happens when there are more.
+pub(crate) const WAKES_AT_ONCE: usize = 2;
+
+static STRONG_LOADS: Switch = Switch::new(false);
+static WEAKENED: RwLock<Option<(&'static str, Ordering)>> = RwLock::new(None);
+
+/// Whether loads are made as `fetch_or(0)`.
+///
+/// Loom 0.7's partial-order reduction remembers only the last access to an atomic, so a thread's
+/// own load hides another thread's (loom#392, loom#166). A read-modify-write conflicts with every
+/// access, so the reduction is complete for interleavings then; stale values are the business of
+/// the other mode.
+pub fn strong_loads(on: bool) {
+    STRONG_LOADS.store(on, Ordering::SeqCst);
+}
+
+/// Weakens the ordering of one named site (see `local/order.rs`), or of none.
+pub fn weaken(site: Option<(&'static str, Ordering)>) {
+    *WEAKENED.write().expect("nothing panics under this lock") = site;
+}
+
+pub(crate) fn effective(site: &'static str, ordering: Ordering) -> Ordering {
+    match *WEAKENED.read().expect("nothing panics under this lock") {
+        Some((weakened, weaker)) if weakened == site => weaker,
+        _ => ordering,
+    }
+}
+
+macro_rules! atomic {
+    ($name:ident, $value:ty, $zero:literal) => {
+        pub(crate) struct $name(loom::sync::atomic::$name);
+
+        #[allow(dead_code, reason = "each type has the operations of them all")]
+        impl $name {
+            #[track_caller]
+            pub(crate) fn new(value: $value) -> Self {
+                Self(loom::sync::atomic::$name::new(value))
+            }
+
+            #[track_caller]
+            pub(crate) fn load(&self, ordering: Ordering) -> $value {
+                if STRONG_LOADS.load(Ordering::Relaxed) {
+                    self.0.fetch_or($zero, ordering)
+                } else {
+                    self.0.load(ordering)
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn store(&self, value: $value, ordering: Ordering) {
+                self.0.store(value, ordering);
+            }
+
+            #[track_caller]
+            pub(crate) fn swap(&self, value: $value, ordering: Ordering) -> $value {
+                self.0.swap(value, ordering)
+            }
+
+            #[track_caller]
+            pub(crate) fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.0.compare_exchange_weak(current, new, success, failure)
+            }
+        }
+    };
+}
+
+atomic!(AtomicU8, u8, 0);
+atomic!(AtomicU32, u32, 0);
+atomic!(AtomicU64, u64, 0);
+
+impl AtomicU64 {
+    #[track_caller]
+    pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
+        self.0.fetch_add(value, ordering)
+    }
+}
+
+/// Loom's cell, which also reports an access that comes after its end: loom does not track freed
+/// memory.
+pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    #[track_caller]
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::cell::UnsafeCell::new(value))
+    }
+
+    #[track_caller]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        self.0.with(f)
+    }
+
+    #[track_caller]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        self.0.with_mut(f)
+    }
+}
+
+impl<T> Drop for UnsafeCell<T> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.with_mut(|_| ());
+        }
+    }
+}
+
+/// Sleeps on a `Notify` of its own. Loom's `unpark` is no branch point, and breaks the model when
+/// its target sleeps elsewhere (loom#249); a `Notify` explores one spurious wake-up besides.
+pub(crate) struct Parker(Arc<Notify>);
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Notify::new()))
+    }
+
+    pub(crate) fn unparker(&self) -> Unparker {
+        Unparker(self.0.clone())
+    }
+
+    /// There is no time here: whoever has a deadline gives up as soon as it would sleep, so every
+    /// interleaving of its leaving is explored.
+    pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
+        if deadline.is_none() {
+            self.0.wait();
+        }
+        deadline.is_none()
+    }
+}
+
+pub(crate) struct Unparker(Arc<Notify>);
+
+impl Unparker {
+    pub(crate) fn unpark(self) {
+        self.0.notify();
+    }
+}
+
+/// A fruitless round of a spin loop changes nothing, so an execution with many of them adds nothing
+/// to the one in which the other thread went first: from the third round on, the branch is given up.
+pub(crate) struct Backoff(u32);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(0)
+    }
+
+    pub(crate) fn wait(&mut self) {
+        self.0 += 1;
+        if self.0 == 3 {
+            loom::skip_branch();
+        }
+        loom::thread::yield_now();
+    }
+}
+
+/// Spinning before sleeping is a matter of speed alone; here everybody sleeps at once.
+pub(crate) struct Spin;
+
+impl Spin {
+    pub(crate) fn blocking() -> Self {
+        Self
+    }
+
+    pub(crate) fn none() -> Self {
+        Self
+    }
+
+    pub(crate) fn again(&mut self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,127 @@
+//! The real thing: std's atomics and parking.
+
+use std::hint;
+use std::sync::atomic::Ordering;
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+/// How many waiters are taken out of one hold of the list lock before they are woken.
+pub(crate) const WAKES_AT_ONCE: usize = 8;
+
+/// The ordering that a named site uses. Loom's side can weaken one.
+#[inline(always)]
+pub(crate) const fn effective(_site: &'static str, ordering: Ordering) -> Ordering {
+    ordering
+}
+
+/// [`std::cell::UnsafeCell`] with loom's interface.
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Puts the thread that made it to sleep.
+pub(crate) struct Parker(Thread);
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Self(thread::current())
+    }
+
+    pub(crate) fn unparker(&self) -> Unparker {
+        Unparker(self.0.clone())
+    }
+
+    /// Sleeps until unparked, until the deadline, or for no reason at all. `false`: the deadline had
+    /// passed before the call, and it did not sleep.
+    pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
+        let Some(deadline) = deadline else {
+            thread::park();
+            return true;
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            thread::park_timeout(left);
+        }
+        !left.is_zero()
+    }
+}
+
+/// Wakes the thread of a [`Parker`], now or, if it does not sleep yet, when it is about to.
+pub(crate) struct Unparker(Thread);
+
+impl Unparker {
+    pub(crate) fn unpark(self) {
+        self.0.unpark();
+    }
+}
+
+/// Waiting for whoever edits the wait list, which takes a few instructions, unless its thread lost
+/// the processor in between.
+pub(crate) struct Backoff(u32);
+
+impl Backoff {
+    const SPINS: u32 = 6;
+
+    pub(crate) const fn new() -> Self {
+        Self(0)
+    }
+
+    pub(crate) fn wait(&mut self) {
+        if self.0 < Self::SPINS {
+            self.0 += 1;
+            (0..1 << self.0).for_each(|_| hint::spin_loop());
+        } else {
+            thread::yield_now();
+        }
+    }
+}
+
+/// The short while in which a blocking newcomer looks again before it queues.
+///
+/// A few processor pauses, for a holder that is about to release; then a few yields, for one whose
+/// thread is waiting for this very processor.
+pub(crate) struct Spin(u32);
+
+impl Spin {
+    const PAUSES: u32 = 3;
+    const ROUNDS: u32 = 10;
+
+    pub(crate) const fn blocking() -> Self {
+        Self(0)
+    }
+
+    /// A task must not keep its executor's thread.
+    pub(crate) const fn none() -> Self {
+        Self(Self::ROUNDS)
+    }
+
+    /// Passes a little time; `false` when it is time to sleep instead.
+    pub(crate) fn again(&mut self) -> bool {
+        if self.0 == Self::ROUNDS {
+            return false;
+        }
+        self.0 += 1;
+        if self.0 <= Self::PAUSES {
+            (0..1 << self.0).for_each(|_| hint::spin_loop());
+        } else {
+            thread::yield_now();
+        }
+        true
+    }
+}
