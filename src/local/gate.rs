@@ -274,11 +274,6 @@ impl Gate {
         self.max.load(Relaxed)
     }
 
-    /// Whether somebody waits, at this moment.
-    pub(crate) fn is_queued(&self) -> bool {
-        self.word.load(Relaxed) & QUEUED != 0
-    }
-
     /// Whether nobody enters any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.word.load(Relaxed) & CLOSED != 0
