@@ -6,6 +6,7 @@ mod holds;
 mod lock;
 mod order;
 mod parker;
+mod recursion;
 mod rwlock;
 mod semaphore;
 mod taken;

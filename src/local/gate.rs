@@ -273,6 +273,11 @@ impl Gate {
     pub(crate) fn max(&self) -> u32 {
         self.max.load(Relaxed)
     }
+    /// Whether somebody waits, at this moment.
+    #[cfg(all(debug_assertions, not(loom)))]
+    pub(crate) fn is_queued(&self) -> bool {
+        self.word.load(Relaxed) & QUEUED != 0
+    }
 
     /// Whether nobody enters any more.
     pub(crate) fn is_closed(&self) -> bool {

@@ -226,7 +226,7 @@ impl<T: ?Sized> LocalLock<T> {
 }
 
 ways! {
-    impl LocalLock, LOCK, guard() -> LockGuard;
+    impl LocalLock, LOCK, thread: guard(), task: guard() -> LockGuard;
 
     /// Locks, blocking the thread for as long as it takes.
     ///
@@ -297,7 +297,7 @@ ways! {
 }
 
 owned_ways! {
-    impl LocalLock, LOCK, owned_guard() -> OwnedLockGuard;
+    impl LocalLock, LOCK, thread: owned_guard(), task: owned_guard() -> OwnedLockGuard;
     lock => lock_owned, try_lock => try_lock_owned, try_lock_for => try_lock_owned_for,
     try_lock_until => try_lock_owned_until, lock_async => lock_owned_async;
 }

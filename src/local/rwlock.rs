@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::gate::{Gate, Request, Urgency};
 use super::guard::{guard, mapped};
 use super::holds::Holds;
+use super::recursion::tell_of_second_read;
 use super::taken::{Gated, OwnedTaken, Taken};
 use super::ways::{owned_ways, ways};
 use super::word;
@@ -267,10 +268,23 @@ impl<T: ?Sized> ReadWriteLock<T> {
         self.write()
     }
 
+    #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
+    fn tell_of_second_read(&self) {
+        tell_of_second_read(&self.gate, self.name());
+    }
+
     // The caller has entered when it makes one of these.
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn read_guard(&self) -> ReadGuard<'_, T> {
+        ReadGuard::new(Taken::keep_reading(&self.gate), self.data_ptr())
+    }
+
+    /// A task may go on on another thread.
+    #[inline]
+    fn read_guard_of_task(&self) -> ReadGuard<'_, T> {
         ReadGuard::new(Taken::keep(&self.gate), self.data_ptr())
     }
 
@@ -284,7 +298,12 @@ impl<T: ?Sized> ReadWriteLock<T> {
         UpgradableGuard::new(Taken::keep(&self.gate), self.data_ptr())
     }
 
+    #[cfg_attr(debug_assertions, track_caller)]
     fn owned_read_guard(self: &Arc<Self>) -> OwnedReadGuard<T> {
+        OwnedReadGuard::new(OwnedTaken::keep_reading(Arc::clone(self)), self.data_ptr())
+    }
+
+    fn owned_read_guard_of_task(self: &Arc<Self>) -> OwnedReadGuard<T> {
         OwnedReadGuard::new(OwnedTaken::keep(Arc::clone(self)), self.data_ptr())
     }
 
@@ -304,7 +323,8 @@ impl<T: ?Sized> ReadWriteLock<T> {
 }
 
 ways! {
-    impl ReadWriteLock, READ, read_guard() -> ReadGuard;
+    impl ReadWriteLock, READ, thread: read_guard(), task: read_guard_of_task() -> ReadGuard,
+    before: tell_of_second_read();
 
     /// Reads, together with others, blocking the thread for as long as somebody writes, or for the
     /// turn of those that wait.
@@ -348,7 +368,8 @@ ways! {
 }
 
 ways! {
-    impl ReadWriteLock, READ_RECURSIVE, read_guard() -> ReadGuard;
+    impl ReadWriteLock, READ_RECURSIVE,
+    thread: read_guard(), task: read_guard_of_task() -> ReadGuard;
 
     /// Reads, whoever waits: for a thread or task that reads already, and would wait for itself if
     /// it stood behind a writer. It overtakes all that wait and is counted against no budget, so
@@ -394,7 +415,7 @@ ways! {
 }
 
 ways! {
-    impl ReadWriteLock, WRITE, write_guard() -> WriteGuard;
+    impl ReadWriteLock, WRITE, thread: write_guard(), task: write_guard() -> WriteGuard;
 
     /// Writes, alone, blocking the thread for as long as it takes.
     ///
@@ -439,7 +460,8 @@ ways! {
 }
 
 ways! {
-    impl ReadWriteLock, READ_UPGRADABLE, upgradable_guard() -> UpgradableGuard;
+    impl ReadWriteLock, READ_UPGRADABLE,
+    thread: upgradable_guard(), task: upgradable_guard() -> UpgradableGuard;
 
     /// Reads beside other readers, but alone among those that may become the writer, blocking the
     /// thread for as long as it takes.
@@ -490,19 +512,23 @@ ways! {
 }
 
 owned_ways! {
-    impl ReadWriteLock, READ, owned_read_guard() -> OwnedReadGuard;
+    impl ReadWriteLock, READ,
+    thread: owned_read_guard(), task: owned_read_guard_of_task() -> OwnedReadGuard,
+    before: tell_of_second_read();
     read => read_owned, try_read => try_read_owned, try_read_for => try_read_owned_for,
     try_read_until => try_read_owned_until, read_async => read_owned_async;
 }
 
 owned_ways! {
-    impl ReadWriteLock, WRITE, owned_write_guard() -> OwnedWriteGuard;
+    impl ReadWriteLock, WRITE,
+    thread: owned_write_guard(), task: owned_write_guard() -> OwnedWriteGuard;
     write => write_owned, try_write => try_write_owned, try_write_for => try_write_owned_for,
     try_write_until => try_write_owned_until, write_async => write_owned_async;
 }
 
 owned_ways! {
-    impl ReadWriteLock, READ_UPGRADABLE, owned_upgradable_guard() -> OwnedUpgradableGuard;
+    impl ReadWriteLock, READ_UPGRADABLE,
+    thread: owned_upgradable_guard(), task: owned_upgradable_guard() -> OwnedUpgradableGuard;
     upgradable => upgradable_owned, try_upgradable => try_upgradable_owned,
     try_upgradable_for => try_upgradable_owned_for,
     try_upgradable_until => try_upgradable_owned_until,

@@ -5,7 +5,9 @@
 /// The five ways that give a borrowed guard.
 macro_rules! ways {
     (
-        impl $Lock:ident, $request:ident, $make_guard:ident() -> $Guard:ident;
+        impl $Lock:ident, $request:ident,
+        thread: $make_guard:ident(), task: $make_task_guard:ident() -> $Guard:ident
+        $(, before: $before:ident())?;
         $(#[$blocking_doc:meta])* $blocking:ident;
         $(#[$try_doc:meta])* $try:ident;
         $for:ident; $until:ident;
@@ -16,6 +18,7 @@ macro_rules! ways {
             #[inline]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $blocking(&self) -> $Guard<'_, T> {
+                $(self.$before();)?
                 self.gate.acquire($request, None).expect(Gate::PATIENT);
                 self.$make_guard()
             }
@@ -59,7 +62,7 @@ macro_rules! ways {
             $(#[$async_doc])*
             pub async fn $async(&self) -> $Guard<'_, T> {
                 self.gate.acquire_async($request).await.expect(Gate::PATIENT);
-                self.$make_guard()
+                self.$make_task_guard()
             }
         }
     };
@@ -68,13 +71,19 @@ macro_rules! ways {
 /// The same five, with a guard that keeps the lock alive itself.
 macro_rules! owned_ways {
     (
-        impl $Lock:ident, $request:ident, $make_guard:ident() -> $Guard:ident;
+        impl $Lock:ident, $request:ident,
+        thread: $make_guard:ident(), task: $make_task_guard:ident() -> $Guard:ident
+        $(, before: $before:ident())?;
         $($borrowed:ident => $owned:ident),*;
     ) => {
-        owned_ways!(@blocking $Lock $request $make_guard $Guard $($borrowed $owned)*);
+        owned_ways!(
+            @methods $Lock $request $make_guard $make_task_guard $Guard [$($before)?]
+            $($borrowed $owned)*
+        );
     };
     (
-        @blocking $Lock:ident $request:ident $make_guard:ident $Guard:ident
+        @methods $Lock:ident $request:ident $make_guard:ident $make_task_guard:ident $Guard:ident
+        [$($before:ident)?]
         $blocking:ident $owned:ident
         $try:ident $try_owned:ident
         $for:ident $owned_for:ident
@@ -86,6 +95,7 @@ macro_rules! owned_ways {
                 "let guard = lock." "();\nassert_eq!(*guard, 7);")]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $owned(self: &Arc<Self>) -> $Guard<T> {
+                $(self.$before();)?
                 self.gate.acquire($request, None).expect(Gate::PATIENT);
                 self.$make_guard()
             }
@@ -123,7 +133,7 @@ macro_rules! owned_ways {
                 let lock = Arc::clone(self);
                 async move {
                     lock.gate.acquire_async($request).await.expect(Gate::PATIENT);
-                    lock.$make_guard()
+                    lock.$make_task_guard()
                 }
             }
         }
