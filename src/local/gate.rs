@@ -450,6 +450,7 @@ impl<'a> Waiter<'a> {
             if let Some(entered) = self.request.enter(word, gate.budget) {
                 let order = order::ENTER.get();
                 if gate.word.compare_exchange_weak(word, entered, order, Relaxed).is_ok() {
+                    self.keep_permits_while(|| drop(made));
                     return Step::Entered;
                 }
                 continue;
@@ -496,6 +497,7 @@ impl<'a> Waiter<'a> {
     fn answer(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin) -> Step {
         let gate = self.gate;
         if self.request.alone && self.enter_alone(spin) {
+            self.keep_permits_while(|| self.leave());
             return Step::Entered;
         }
         let mut handle = Some(handle());
@@ -525,13 +527,17 @@ impl<'a> Waiter<'a> {
             let entered = word - permits(self.request.need);
             let order = order::ENTER_CALLED.get();
             if gate.word.compare_exchange_weak(word, entered, order, Relaxed).is_ok() {
-                self.leave_with_permits();
+                self.keep_permits_while(|| {
+                    self.leave();
+                    drop(handle);
+                });
                 return Step::Entered;
             }
         }
     }
 
-    /// The way in for whoever must be the head when called: permits and QLOCK in one step.
+    /// The way in for whoever must be the head when called: permits and QLOCK in one step. When it
+    /// gives `true`, the caller has both.
     fn enter_alone(self: Pin<&Self>, mut spin: Spin) -> bool {
         let gate = self.gate;
         let mut backoff = Backoff::new();
@@ -547,7 +553,6 @@ impl<'a> Waiter<'a> {
                 let entered = (word - permits(self.request.need)) | QLOCK;
                 let order = order::ENTER_ALONE.get();
                 if gate.word.compare_exchange_weak(word, entered, order, Relaxed).is_ok() {
-                    self.leave_with_permits();
                     return true;
                 }
             }
@@ -555,11 +560,11 @@ impl<'a> Waiter<'a> {
         false
     }
 
-    /// Leaves the list, whose lock the caller has, and frees it. The permits are the caller's: if
-    /// another's waker panics on the way, they go back.
-    fn leave_with_permits(self: Pin<&Self>) {
+    /// Does what may run user code, a waker's wake or drop, between taking permits and giving them
+    /// to the caller. If it panics, they go back.
+    fn keep_permits_while(&self, work: impl FnOnce()) {
         let permits = InFlight { gate: self.gate, need: self.request.need };
-        self.leave();
+        work();
         mem::forget(permits);
     }
 
