@@ -28,13 +28,13 @@ use std::time::Instant;
 
 use super::order;
 use super::parker::{Batch, WakeHandle};
-use super::waitlist::{ASLEEP, CALLED, DISMISSED, Node, WaitList};
+use super::waitlist::{ASLEEP, CALLED, DISMISSED, Ends, Node, WaitList};
 use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, QUEUED, free, permits};
 use crate::Wait;
 use crate::sys::{AtomicU32, AtomicU64, Backoff, Parker, Spin, UnsafeCell, const_unless_loom};
 use crate::wait::Patience;
 
-/// The state of a primitive: 40 bytes.
+/// The state of a primitive.
 pub(crate) struct Gate {
     word: AtomicU64,
     /// With how many free permits the next turn comes, as of the last time the list was freed (I4):
@@ -44,8 +44,12 @@ pub(crate) struct Gate {
     max: AtomicU32,
     /// How often newcomers may overtake a head.
     budget: u16,
-    list: UnsafeCell<WaitList>,
+    ends: UnsafeCell<Ends>,
+    called: UnsafeCell<u32>,
 }
+
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Gate>() == 40);
 
 // SAFETY: the list's pointers lead to nodes that stay alive while they are linked (I2), and are
 // followed under QLOCK only (I1), on whichever thread. Wake handles are Send.
@@ -137,7 +141,8 @@ impl Gate {
                 due: AtomicU32::new(0),
                 max: AtomicU32::new(permits),
                 budget,
-                list: UnsafeCell::new(WaitList::new()),
+                ends: UnsafeCell::new(Ends::new()),
+                called: UnsafeCell::new(0),
             }
         }
     }
@@ -354,6 +359,18 @@ impl Gate {
         }
     }
 
+    /// # Safety
+    /// The caller has QLOCK.
+    unsafe fn with_list<R>(&self, edit: impl FnOnce(&mut WaitList<'_>) -> R) -> R {
+        self.ends.with_mut(|ends| {
+            self.called.with_mut(|called| {
+                // SAFETY: both parts are accessed under QLOCK only (I1).
+                let mut list = unsafe { WaitList { ends: &mut *ends, called: &mut *called } };
+                edit(&mut list)
+            })
+        })
+    }
+
     /// Frees the list, with `change` in the same step, and wakes whoever was called: rule D.
     ///
     /// A panic that a waker raises comes out of here, when all others have been woken.
@@ -364,10 +381,10 @@ impl Gate {
             loop {
                 let now = change.apply(word);
                 let max = self.max.load(Relaxed);
-                let standing = self.list.with_mut(|list| {
-                    // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
-                    unsafe { (*list).call(free(now), max, now & CLOSED != 0, &mut batch) }
-                });
+                // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
+                let standing = unsafe {
+                    self.with_list(|list| list.call(free(now), max, now & CLOSED != 0, &mut batch))
+                };
                 let full = standing.due.is_none_or(|due| due > max);
                 self.due.store(standing.due.unwrap_or(u32::MAX), Relaxed);
                 let freed = word::list_freed(now, standing.queued, full);
@@ -478,16 +495,14 @@ impl<'a> Waiter<'a> {
         }
         // SAFETY: we have QLOCK (I1). A newcomer's node has no handle yet that would come back.
         unsafe { self.node.fall_asleep(made) };
-        gate.list.with_mut(|list| {
-            // SAFETY: we have QLOCK (I1). The node is pinned and in no list, and this waiter's drop
-            // unlinks it (I2).
-            unsafe {
-                match self.request.urgency {
-                    Urgency::None | Urgency::Recursive => (*list).push_back(&raw const self.node),
-                    Urgency::Upgrade => (*list).push_front(&raw const self.node),
-                }
-            }
-        });
+        // SAFETY: we have QLOCK (I1). The node is pinned and in no list, and this waiter's drop
+        // unlinks it (I2).
+        unsafe {
+            gate.with_list(|list| match self.request.urgency {
+                Urgency::None | Urgency::Recursive => list.push_back(&raw const self.node),
+                Urgency::Upgrade => list.push_front(&raw const self.node),
+            });
+        }
         self.queued.set(true);
         gate.free_list(Change::default());
         Step::Asleep
@@ -512,10 +527,8 @@ impl<'a> Waiter<'a> {
                 return Step::Refused(refusal);
             }
             if self.node.state() == CALLED {
-                gate.list.with_mut(|list| {
-                    // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
-                    unsafe { (*list).recall(free(word)) }
-                });
+                // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
+                unsafe { gate.with_list(|list| list.recall(free(word))) };
             }
             if self.node.state() != CALLED {
                 // SAFETY: we have QLOCK (I1).
@@ -570,10 +583,8 @@ impl<'a> Waiter<'a> {
 
     /// Leaves the list, whose lock the caller has, and frees it.
     fn leave(&self) {
-        let was_head = self.gate.list.with_mut(|list| {
-            // SAFETY: we have QLOCK (I1), and this node is in this list.
-            unsafe { (*list).unlink(&raw const self.node) }
-        });
+        // SAFETY: we have QLOCK (I1), and this node is in this list.
+        let was_head = unsafe { self.gate.with_list(|list| list.unlink(&raw const self.node)) };
         self.queued.set(false);
         // SAFETY: we have QLOCK (I1).
         let handle = unsafe { self.node.take_handle() };
