@@ -1,2 +1,41 @@
-//! Everything that a person runs.
-fn main() {}
+//! `cargo xtask`: everything that a person runs on this project.
+
+mod bench;
+mod fuzz;
+mod packages;
+mod steps;
+mod test;
+
+use std::path::Path;
+
+use anyhow::Context;
+use clap::Parser;
+use xshell::Shell;
+
+/// Everything that a person runs on this project.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Task {
+    /// Checks the whole project: format, lints, tests, documentation, examples and loom models.
+    Test,
+    /// Feeds the primitives random sequences of operations.
+    Fuzz(fuzz::Args),
+    /// Measures the primitives beside their rivals.
+    Bench(bench::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Test => test::run(),
+        Task::Fuzz(args) => fuzz::run(args),
+        Task::Bench(args) => bench::run(args),
+    }
+}
+
+/// A shell in the root of the project, wherever the command was given.
+fn shell() -> anyhow::Result<Shell> {
+    let shell = Shell::new()?;
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    shell.change_dir(xtask.parent().context("xtask/ stands in the root of the project")?);
+    Ok(shell)
+}
