@@ -25,6 +25,9 @@ impl Steps {
         let result = step();
         let step = Step { name: name.to_owned(), took: began.elapsed(), result };
         println!("== {name}: {} in {}", step.verdict(), step.time());
+        if let Err(error) = &step.result {
+            println!("   {error:#}");
+        }
         self.taken.push(step);
     }
 
@@ -41,7 +44,7 @@ impl Steps {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["step", "time", "result"]);
         for step in &self.taken {
-            table.add_row([step.name.clone(), step.time(), step.verdict()]);
+            table.add_row([&step.name, &step.time(), step.verdict()]);
         }
         let failed = self.taken.iter().filter(|step| step.result.is_err()).count();
         println!("\n{table}\n\n{} passed, {failed} failed", self.taken.len() - failed);
@@ -55,10 +58,7 @@ impl Step {
         format!("{:.1} s", self.took.as_secs_f64())
     }
 
-    fn verdict(&self) -> String {
-        match &self.result {
-            Ok(()) => "passed".to_owned(),
-            Err(error) => format!("FAILED: {error:#}"),
-        }
+    fn verdict(&self) -> &'static str {
+        if self.result.is_ok() { "passed" } else { "FAILED" }
     }
 }
