@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the primitives beside their rivals.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use xshell::cmd;
 
@@ -15,9 +17,9 @@ pub struct Args {
 ///
 /// # Errors
 /// If one has failed.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: Args) -> Result<ExitCode> {
     let shell = &crate::shell()?;
     let short = args.short.then_some("--short");
     cmd!(shell, "cargo bench --package warded-benches -- {short...}").run()?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,8 @@
 //!
 //! libFuzzer needs unstable compiler flags, so all of it goes through the nightly toolchain.
 
+use std::process::ExitCode;
+
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
@@ -20,8 +22,8 @@ pub struct Args {
 /// Sets up what is missing and runs the targets.
 ///
 /// # Errors
-/// If a target has failed, or if a tool is missing and cannot be installed.
-pub fn run(args: Args) -> Result<()> {
+/// If there is no such target, or a tool is missing and cannot be installed.
+pub fn run(args: Args) -> Result<ExitCode> {
     let shell = &crate::shell()?;
     set_up(shell)?;
 
@@ -37,7 +39,7 @@ pub fn run(args: Args) -> Result<()> {
         });
     }
     ensure!(!steps.is_empty(), "fuzz/ has no such target; `cargo fuzz list` names them");
-    steps.sum_up()
+    Ok(steps.sum_up())
 }
 
 fn set_up(shell: &Shell) -> Result<()> {

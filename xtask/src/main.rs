@@ -7,6 +7,7 @@ mod steps;
 mod test;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
@@ -24,7 +25,7 @@ enum Task {
     Bench(bench::Args),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Task::parse() {
         Task::Test => test::run(),
         Task::Fuzz(args) => fuzz::run(args),

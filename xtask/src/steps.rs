@@ -1,8 +1,9 @@
 //! Steps that are all taken, whatever became of those before, and summed up at the end.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use comfy_table::{Table, presets};
 
 /// The steps so far.
@@ -36,11 +37,8 @@ impl Steps {
         self.taken.is_empty()
     }
 
-    /// Prints the summary.
-    ///
-    /// # Errors
-    /// If a step has failed.
-    pub fn sum_up(self) -> Result<()> {
+    /// Prints the summary, and gives a failure if a step has failed.
+    pub fn sum_up(self) -> ExitCode {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["step", "time", "result"]);
         for step in &self.taken {
@@ -48,8 +46,7 @@ impl Steps {
         }
         let failed = self.taken.iter().filter(|step| step.result.is_err()).count();
         println!("\n{table}\n\n{} passed, {failed} failed", self.taken.len() - failed);
-        ensure!(failed == 0, "not all steps have passed");
-        Ok(())
+        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Cargo's own output stays visible, so that a failure explains itself where it happens.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -16,8 +17,8 @@ const LOOM_TARGET: &str = "target/loom";
 /// Sets up what is missing and takes all steps.
 ///
 /// # Errors
-/// If a step has failed, or a tool is missing and cannot be installed.
-pub fn run() -> Result<()> {
+/// If a tool is missing and cannot be installed.
+pub fn run() -> Result<ExitCode> {
     let shell = &crate::shell()?;
     set_up(shell)?;
     let mut steps = Steps::default();
@@ -63,7 +64,7 @@ pub fn run() -> Result<()> {
     steps.take("the default build depends on nothing", || packages::default_build(shell));
     steps.take("the tour compiles only what it uses", || packages::tour(shell));
 
-    steps.sum_up()
+    Ok(steps.sum_up())
 }
 
 /// Installs the parts of the toolchain that the steps need and that are not there.
