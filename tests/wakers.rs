@@ -529,8 +529,7 @@ fn a_new_waker_at_every_poll() {
             assert!(task.poll_with(&hooks.waker()).is_none());
         }
         drop(occupant);
-        let wakes: Vec<_> =
-            wakers.iter().map(|hooks| hooks.wakes.load(Ordering::SeqCst)).collect();
+        let wakes: Vec<_> = wakers.iter().map(|hooks| hooks.wakes.load(Ordering::SeqCst)).collect();
         assert_eq!(wakes, [0, 0, 0, 0, 1], "{name}");
         drop(task.poll().expect("it was called"));
         for hooks in &wakers {

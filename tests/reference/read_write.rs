@@ -104,9 +104,7 @@ fn try_enter<'a>(lock: &'a Arc<ReadWriteLock>, mode: Mode, owned: bool) -> Optio
     match (mode, owned) {
         (Mode::Read, false) => lock.try_read().map(Reading::Guard).map(Held::Read),
         (Mode::Read, true) => lock.try_read_owned().map(Reading::Owned).map(Held::Read),
-        (Mode::ReadRecursively, _) => {
-            lock.try_read_recursive().map(Reading::Guard).map(Held::Read)
-        }
+        (Mode::ReadRecursively, _) => lock.try_read_recursive().map(Reading::Guard).map(Held::Read),
         (Mode::Write, false) => lock.try_write().map(Writing::Guard).map(Held::Write),
         (Mode::Write, true) => lock.try_write_owned().map(Writing::Owned).map(Held::Write),
         (Mode::ReadUpgradably, false) => lock.try_upgradable().map(Held::Upgradable),

@@ -14,14 +14,29 @@ use crate::hand::Task;
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub enum Op {
-    Try { need: u8, owned: bool },
-    GiveUpAtOnce { need: u8, owned: bool },
-    Start { need: u8, owned: bool },
+    Try {
+        need: u8,
+        owned: bool,
+    },
+    GiveUpAtOnce {
+        need: u8,
+        owned: bool,
+    },
+    Start {
+        need: u8,
+        owned: bool,
+    },
     Poll(u8),
     Cancel(u8),
     Release(u8),
-    Split { choice: u8, off: u8 },
-    Merge { into: u8, from: u8 },
+    Split {
+        choice: u8,
+        off: u8,
+    },
+    Merge {
+        into: u8,
+        from: u8,
+    },
     ForgetHeld(u8),
     ForgetFree(u8),
     Add(u8),
@@ -207,14 +222,15 @@ pub fn run(choice: u8, program: impl IntoIterator<Item = Op>) {
                     reference.close();
                 }
             }
-            Op::Hold => match (semaphore.hold(Wait::Never), reference.try_enter(1, Manner::Ordinary))
-            {
-                (Ok(Some(hold)), Outcome::Entered) => held.push(Held::Hold(hold)),
-                (Ok(None), Outcome::Unavailable)
-                | (Err(LockError::Closed { .. }), Outcome::Closed)
-                | (Err(LockError::NoPermits { .. }), Outcome::TooMany { .. }) => {}
-                (result, expected) => panic!("{op:?}: {result:?}, but expected {expected:?}"),
-            },
+            Op::Hold => {
+                match (semaphore.hold(Wait::Never), reference.try_enter(1, Manner::Ordinary)) {
+                    (Ok(Some(hold)), Outcome::Entered) => held.push(Held::Hold(hold)),
+                    (Ok(None), Outcome::Unavailable)
+                    | (Err(LockError::Closed { .. }), Outcome::Closed)
+                    | (Err(LockError::NoPermits { .. }), Outcome::TooMany { .. }) => {}
+                    (result, expected) => panic!("{op:?}: {result:?}, but expected {expected:?}"),
+                }
+            }
             Op::Acquire => {
                 match (semaphore.acquire(Wait::Never), reference.try_enter(1, Manner::Ordinary)) {
                     (Ok(true), Outcome::Entered) => acquired += 1,
