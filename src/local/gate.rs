@@ -21,6 +21,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::marker::PhantomPinned;
 use std::mem;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -56,6 +57,10 @@ const _: () = assert!(size_of::<Gate>() == 40);
 unsafe impl Send for Gate {}
 // SAFETY: as above.
 unsafe impl Sync for Gate {}
+
+// No user code runs while the list is edited, so a panic finds it whole.
+impl UnwindSafe for Gate {}
+impl RefUnwindSafe for Gate {}
 
 /// What somebody wants of a gate.
 #[derive(Clone, Copy)]
