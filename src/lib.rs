@@ -93,6 +93,8 @@
 //! # Features
 //! The default build depends on nothing.
 //! - `serde`: [`LockInfo`] can be serialised.
+//! - `lock_api`: the lock and the read-write lock behind the traits of `lock_api` 0.4, in the module
+//!   of that name. Empty under `--cfg loom`, whose atomics cannot be made in a constant.
 //! - `loom`: see above.
 //!
 //! # Platforms
@@ -110,6 +112,8 @@ mod wait;
 pub use base::{BaseLock, BaseReadWriteLock, BaseSemaphore, Held, Hold};
 pub use error::{LockError, PermitError, PermitOverflow};
 pub use info::LockInfo;
+#[cfg(all(feature = "lock_api", not(loom)))]
+pub use local::lock_api;
 pub use local::{
     LocalLock, LocalSemaphore, LockGuard, MappedLockGuard, MappedReadGuard, MappedWriteGuard,
     OwnedLockGuard, OwnedMappedLockGuard, OwnedMappedReadGuard, OwnedMappedWriteGuard, OwnedPermit,

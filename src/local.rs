@@ -4,6 +4,8 @@ mod gate;
 mod guard;
 mod holds;
 mod lock;
+#[cfg(all(feature = "lock_api", not(loom)))]
+pub mod lock_api;
 mod order;
 mod parker;
 mod recursion;

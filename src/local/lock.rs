@@ -19,8 +19,8 @@ use crate::sys::const_unless_loom;
 use crate::{BaseLock, Held, Hold, LockError, Wait};
 
 /// The only permit.
-const PERMIT: u32 = 1;
-const LOCK: Request = Request::of_all(PERMIT);
+pub(super) const PERMIT: u32 = 1;
+pub(super) const LOCK: Request = Request::of_all(PERMIT);
 
 /// A lock in this process, alone or around the data that it protects.
 ///

@@ -22,17 +22,17 @@ use super::word;
 use crate::sys::const_unless_loom;
 use crate::{BaseReadWriteLock, Held, Hold, LockError, Wait};
 
-const READER: u32 = 1;
-const WRITER: u32 = word::MAX_PERMITS;
-const UPGRADABLE: u32 = WRITER / 2 + 1;
+pub(super) const READER: u32 = 1;
+pub(super) const WRITER: u32 = word::MAX_PERMITS;
+pub(super) const UPGRADABLE: u32 = WRITER / 2 + 1;
 /// What an upgradable reader lacks to be a writer.
-const REST: u32 = WRITER - UPGRADABLE;
+pub(super) const REST: u32 = WRITER - UPGRADABLE;
 
-const READ: Request = Request::of(READER);
-const READ_RECURSIVE: Request = Request::urgent(READER, Urgency::Recursive);
-const WRITE: Request = Request::of_all(WRITER);
-const READ_UPGRADABLE: Request = Request::of(UPGRADABLE);
-const UPGRADE: Request = Request::urgent(REST, Urgency::Upgrade);
+pub(super) const READ: Request = Request::of(READER);
+pub(super) const READ_RECURSIVE: Request = Request::urgent(READER, Urgency::Recursive);
+pub(super) const WRITE: Request = Request::of_all(WRITER);
+pub(super) const READ_UPGRADABLE: Request = Request::of(UPGRADABLE);
+pub(super) const UPGRADE: Request = Request::urgent(REST, Urgency::Upgrade);
 
 /// A read-write lock in this process, alone or around the data that it protects: many readers, or
 /// one writer.
