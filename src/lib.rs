@@ -95,6 +95,10 @@
 //! - `serde`: [`LockInfo`] can be serialised.
 //! - `lock_api`: the lock and the read-write lock behind the traits of `lock_api` 0.4, in the module
 //!   of that name. Empty under `--cfg loom`, whose atomics cannot be made in a constant.
+//! - `tracing`: whoever has to wait tells a [`tracing`](https://docs.rs/tracing) subscriber when the
+//!   wait begins and how it ends, with the name of the primitive, if it has one, and the permits
+//!   asked for. Whoever enters at once tells nothing. A subscriber that locks what it is told of
+//!   waits for itself.
 //! - `loom`: see above.
 //!
 //! # Platforms

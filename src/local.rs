@@ -12,6 +12,7 @@ mod recursion;
 mod rwlock;
 mod semaphore;
 mod taken;
+mod teller;
 mod waitlist;
 mod ways;
 mod word;

@@ -29,6 +29,7 @@ use std::time::Instant;
 
 use super::order;
 use super::parker::{Batch, WakeHandle};
+use super::teller::Teller;
 use super::waitlist::{ASLEEP, CALLED, DISMISSED, Ends, Node, WaitList};
 use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, QUEUED, free, permits};
 use crate::Wait;
@@ -192,24 +193,39 @@ impl Gate {
         &self,
         request: Request,
         deadline: Option<Instant>,
+        teller: Teller<'_>,
     ) -> Result<(), Refusal> {
-        if self.try_acquire(request) { Ok(()) } else { self.acquire_slowly(request, deadline) }
+        if self.try_acquire(request) {
+            Ok(())
+        } else {
+            self.acquire_slowly(request, deadline, teller)
+        }
     }
 
     /// Enters within the specification's `wait`.
-    pub(crate) fn acquire_within(&self, request: Request, wait: Wait) -> Result<(), Refusal> {
+    pub(crate) fn acquire_within(
+        &self,
+        request: Request,
+        wait: Wait,
+        teller: Teller<'_>,
+    ) -> Result<(), Refusal> {
         match wait.begin() {
             Patience::None if self.try_acquire(request) => Ok(()),
             Patience::None => Err(self.refusal(request)),
-            Patience::Endless => self.acquire(request, None),
-            Patience::Until(deadline) => self.acquire(request, Some(deadline)),
+            Patience::Endless => self.acquire(request, None, teller),
+            Patience::Until(deadline) => self.acquire(request, Some(deadline), teller),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn acquire_slowly(&self, request: Request, deadline: Option<Instant>) -> Result<(), Refusal> {
-        let waiter = pin!(Waiter::new(self, request));
+    fn acquire_slowly(
+        &self,
+        request: Request,
+        deadline: Option<Instant>,
+        teller: Teller<'_>,
+    ) -> Result<(), Refusal> {
+        let waiter = pin!(Waiter::new(self, request, teller));
         let waiter = waiter.as_ref();
         let parker = Parker::new();
         loop {
@@ -227,8 +243,8 @@ impl Gate {
     }
 
     /// Enters, when it can.
-    pub(crate) fn acquire_async(&self, request: Request) -> Acquire<'_> {
-        Acquire { waiter: Waiter::new(self, request), over: false }
+    pub(crate) fn acquire_async<'a>(&'a self, request: Request, teller: Teller<'a>) -> Acquire<'a> {
+        Acquire { waiter: Waiter::new(self, request, teller), over: false }
     }
 
     // Leaving
@@ -437,6 +453,7 @@ struct Waiter<'a> {
     request: Request,
     /// Whether the node is in the list. The owner's alone.
     queued: Cell<bool>,
+    teller: Teller<'a>,
     node: Node,
     _pinned: PhantomPinned,
 }
@@ -446,16 +463,27 @@ struct Waiter<'a> {
 unsafe impl Send for Waiter<'_> {}
 
 impl<'a> Waiter<'a> {
-    fn new(gate: &'a Gate, request: Request) -> Self {
+    fn new(gate: &'a Gate, request: Request, teller: Teller<'a>) -> Self {
         let node = Node::new(request.need);
-        Self { gate, request, queued: Cell::new(false), node, _pinned: PhantomPinned }
+        Self { gate, request, queued: Cell::new(false), teller, node, _pinned: PhantomPinned }
     }
 
     /// Enters if it can, else sees to it that `handle` is called when it is worth another attempt.
     ///
     /// `handle` may be user code (a waker's clone), so it is made before QLOCK is taken.
     fn attempt(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin) -> Step {
-        if self.queued.get() { self.answer(handle, spin) } else { self.arrive(handle, spin) }
+        let step =
+            if self.queued.get() { self.answer(handle, spin) } else { self.arrive(handle, spin) };
+        if self.teller.has_begun() {
+            match step {
+                Step::Entered => {
+                    self.keep_permits_while(|| self.teller.enters(self.request.need));
+                }
+                Step::Refused(refusal) => self.teller.is_refused(self.request.need, refusal),
+                Step::Asleep => {}
+            }
+        }
+        step
     }
 
     /// A newcomer enters or queues.
@@ -485,6 +513,7 @@ impl<'a> Waiter<'a> {
                 continue;
             }
             if let Some(handle) = make.take() {
+                self.teller.begins(self.request.need);
                 made = Some(handle());
             }
             let locked = word | QLOCK;
@@ -578,7 +607,7 @@ impl<'a> Waiter<'a> {
         false
     }
 
-    /// Does what may run user code, a waker's wake or drop, between taking permits and giving them
+    /// Does what may run user code, a waker's wake or drop or a subscriber, between taking permits and giving them
     /// to the caller. If it panics, they go back.
     fn keep_permits_while(&self, work: impl FnOnce()) {
         let permits = InFlight { gate: self.gate, need: self.request.need };
@@ -604,6 +633,7 @@ impl Drop for Waiter<'_> {
         if self.queued.get() {
             self.gate.lock_list();
             self.leave();
+            self.teller.gives_up(self.request.need);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::gate::{Gate, Request};
 use super::guard::{guard, mapped};
 use super::holds::Holds;
 use super::taken::{Gated, OwnedTaken, Taken};
+use super::teller::Teller;
 use super::ways::{owned_ways, ways};
 use crate::sys::const_unless_loom;
 use crate::{BaseLock, Held, Hold, LockError, Wait};
@@ -310,7 +311,7 @@ impl<T: ?Sized> Gated for LocalLock<T> {
 
 impl BaseLock for LocalLock {
     fn acquire(&self, wait: Wait) -> Result<bool, LockError> {
-        let entered = self.gate.acquire_within(LOCK, wait).is_ok();
+        let entered = self.gate.acquire_within(LOCK, wait, Teller::of(self.name())).is_ok();
         if entered {
             self.acquired.begin();
         }
@@ -330,7 +331,11 @@ impl BaseLock for LocalLock {
     }
 
     fn hold(&self, wait: Wait) -> Result<Option<Hold<'_>>, LockError> {
-        Ok(self.gate.acquire_within(LOCK, wait).ok().map(|()| Hold::new(self.guard())))
+        Ok(self
+            .gate
+            .acquire_within(LOCK, wait, Teller::of(self.name()))
+            .ok()
+            .map(|()| Hold::new(self.guard())))
     }
 }
 

@@ -37,6 +37,7 @@ use super::lock::{LOCK, PERMIT};
 use super::rwlock::{
     READ, READ_RECURSIVE, READ_UPGRADABLE, READER, REST, UPGRADABLE, UPGRADE, WRITE, WRITER,
 };
+use super::teller::Teller;
 use crate::{LocalLock, ReadWriteLock};
 
 /// A mutex around data.
@@ -73,7 +74,7 @@ unsafe impl RawMutex for RawLock {
 
     #[inline]
     fn lock(&self) {
-        self.gate.acquire(LOCK, None).expect(Gate::PATIENT);
+        self.gate.acquire(LOCK, None, Teller::of(None)).expect(Gate::PATIENT);
     }
 
     #[inline]
@@ -104,11 +105,11 @@ unsafe impl RawMutexTimed for RawLock {
     type Instant = Instant;
 
     fn try_lock_for(&self, timeout: Duration) -> bool {
-        self.gate.acquire_within(LOCK, timeout.into()).is_ok()
+        self.gate.acquire_within(LOCK, timeout.into(), Teller::of(None)).is_ok()
     }
 
     fn try_lock_until(&self, deadline: Instant) -> bool {
-        self.gate.acquire_within(LOCK, deadline.into()).is_ok()
+        self.gate.acquire_within(LOCK, deadline.into(), Teller::of(None)).is_ok()
     }
 }
 
@@ -136,7 +137,7 @@ unsafe impl ::lock_api::RawRwLock for RawReadWriteLock {
 
     #[inline]
     fn lock_shared(&self) {
-        self.gate.acquire(READ, None).expect(Gate::PATIENT);
+        self.gate.acquire(READ, None, Teller::of(None)).expect(Gate::PATIENT);
     }
 
     #[inline]
@@ -151,7 +152,7 @@ unsafe impl ::lock_api::RawRwLock for RawReadWriteLock {
 
     #[inline]
     fn lock_exclusive(&self) {
-        self.gate.acquire(WRITE, None).expect(Gate::PATIENT);
+        self.gate.acquire(WRITE, None, Teller::of(None)).expect(Gate::PATIENT);
     }
 
     #[inline]
@@ -197,26 +198,26 @@ unsafe impl RawRwLockTimed for RawReadWriteLock {
     type Instant = Instant;
 
     fn try_lock_shared_for(&self, timeout: Duration) -> bool {
-        self.gate.acquire_within(READ, timeout.into()).is_ok()
+        self.gate.acquire_within(READ, timeout.into(), Teller::of(None)).is_ok()
     }
 
     fn try_lock_shared_until(&self, deadline: Instant) -> bool {
-        self.gate.acquire_within(READ, deadline.into()).is_ok()
+        self.gate.acquire_within(READ, deadline.into(), Teller::of(None)).is_ok()
     }
 
     fn try_lock_exclusive_for(&self, timeout: Duration) -> bool {
-        self.gate.acquire_within(WRITE, timeout.into()).is_ok()
+        self.gate.acquire_within(WRITE, timeout.into(), Teller::of(None)).is_ok()
     }
 
     fn try_lock_exclusive_until(&self, deadline: Instant) -> bool {
-        self.gate.acquire_within(WRITE, deadline.into()).is_ok()
+        self.gate.acquire_within(WRITE, deadline.into(), Teller::of(None)).is_ok()
     }
 }
 
 // SAFETY: as for `RawRwLock`. A recursive read passes whoever waits.
 unsafe impl RawRwLockRecursive for RawReadWriteLock {
     fn lock_shared_recursive(&self) {
-        self.gate.acquire(READ_RECURSIVE, None).expect(Gate::PATIENT);
+        self.gate.acquire(READ_RECURSIVE, None, Teller::of(None)).expect(Gate::PATIENT);
     }
 
     fn try_lock_shared_recursive(&self) -> bool {
@@ -227,11 +228,11 @@ unsafe impl RawRwLockRecursive for RawReadWriteLock {
 // SAFETY: as for `RawRwLockRecursive`.
 unsafe impl RawRwLockRecursiveTimed for RawReadWriteLock {
     fn try_lock_shared_recursive_for(&self, timeout: Duration) -> bool {
-        self.gate.acquire_within(READ_RECURSIVE, timeout.into()).is_ok()
+        self.gate.acquire_within(READ_RECURSIVE, timeout.into(), Teller::of(None)).is_ok()
     }
 
     fn try_lock_shared_recursive_until(&self, deadline: Instant) -> bool {
-        self.gate.acquire_within(READ_RECURSIVE, deadline.into()).is_ok()
+        self.gate.acquire_within(READ_RECURSIVE, deadline.into(), Teller::of(None)).is_ok()
     }
 }
 
@@ -239,7 +240,7 @@ unsafe impl RawRwLockRecursiveTimed for RawReadWriteLock {
 // with the rest it has all.
 unsafe impl RawRwLockUpgrade for RawReadWriteLock {
     fn lock_upgradable(&self) {
-        self.gate.acquire(READ_UPGRADABLE, None).expect(Gate::PATIENT);
+        self.gate.acquire(READ_UPGRADABLE, None, Teller::of(None)).expect(Gate::PATIENT);
     }
 
     fn try_lock_upgradable(&self) -> bool {
@@ -251,7 +252,7 @@ unsafe impl RawRwLockUpgrade for RawReadWriteLock {
     }
 
     unsafe fn upgrade(&self) {
-        self.gate.acquire(UPGRADE, None).expect(Gate::PATIENT);
+        self.gate.acquire(UPGRADE, None, Teller::of(None)).expect(Gate::PATIENT);
     }
 
     unsafe fn try_upgrade(&self) -> bool {
@@ -281,18 +282,18 @@ unsafe impl RawRwLockUpgradeDowngrade for RawReadWriteLock {
 // SAFETY: as for `RawRwLockUpgrade`. An upgrade that fails keeps what it had.
 unsafe impl RawRwLockUpgradeTimed for RawReadWriteLock {
     fn try_lock_upgradable_for(&self, timeout: Duration) -> bool {
-        self.gate.acquire_within(READ_UPGRADABLE, timeout.into()).is_ok()
+        self.gate.acquire_within(READ_UPGRADABLE, timeout.into(), Teller::of(None)).is_ok()
     }
 
     fn try_lock_upgradable_until(&self, deadline: Instant) -> bool {
-        self.gate.acquire_within(READ_UPGRADABLE, deadline.into()).is_ok()
+        self.gate.acquire_within(READ_UPGRADABLE, deadline.into(), Teller::of(None)).is_ok()
     }
 
     unsafe fn try_upgrade_for(&self, timeout: Duration) -> bool {
-        self.gate.acquire_within(UPGRADE, timeout.into()).is_ok()
+        self.gate.acquire_within(UPGRADE, timeout.into(), Teller::of(None)).is_ok()
     }
 
     unsafe fn try_upgrade_until(&self, deadline: Instant) -> bool {
-        self.gate.acquire_within(UPGRADE, deadline.into()).is_ok()
+        self.gate.acquire_within(UPGRADE, deadline.into(), Teller::of(None)).is_ok()
     }
 }

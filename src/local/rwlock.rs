@@ -17,6 +17,7 @@ use super::guard::{guard, mapped};
 use super::holds::Holds;
 use super::recursion::tell_of_second_read;
 use super::taken::{Gated, OwnedTaken, Taken};
+use super::teller::Teller;
 use super::ways::{owned_ways, ways};
 use super::word;
 use crate::sys::const_unless_loom;
@@ -559,17 +560,25 @@ impl BaseReadWriteLock for ReadWriteLock {
     }
 
     fn hold_read(&self, wait: Wait) -> Result<Option<Hold<'_>>, LockError> {
-        Ok(self.gate.acquire_within(READ, wait).ok().map(|()| Hold::new(self.read_guard())))
+        Ok(self
+            .gate
+            .acquire_within(READ, wait, Teller::of(self.name()))
+            .ok()
+            .map(|()| Hold::new(self.read_guard())))
     }
 
     fn hold_write(&self, wait: Wait) -> Result<Option<Hold<'_>>, LockError> {
-        Ok(self.gate.acquire_within(WRITE, wait).ok().map(|()| Hold::new(self.write_guard())))
+        Ok(self
+            .gate
+            .acquire_within(WRITE, wait, Teller::of(self.name()))
+            .ok()
+            .map(|()| Hold::new(self.write_guard())))
     }
 }
 
 impl ReadWriteLock {
     fn begin(&self, request: Request, wait: Wait, holds: &Holds) -> bool {
-        let entered = self.gate.acquire_within(request, wait).is_ok();
+        let entered = self.gate.acquire_within(request, wait, Teller::of(self.name())).is_ok();
         if entered {
             holds.begin();
         }
@@ -823,7 +832,7 @@ macro_rules! upgrades {
             /// Becomes the writer, with no other writer in between, blocking the thread until all
             /// other readers have left. It goes before everybody who waits.
             pub fn upgrade(guard: Self) -> $Write<$($life,)? T> {
-                guard.taken.gate().acquire(UPGRADE, None).expect(Gate::PATIENT);
+                guard.taken.gate().acquire(UPGRADE, None, Teller::of(None)).expect(Gate::PATIENT);
                 guard.into_writer()
             }
 
@@ -861,7 +870,7 @@ macro_rules! upgrades {
             /// Writes for as long as the guard that this gives lives, and reads upgradably again
             /// after that. Blocks the thread until all other readers have left.
             pub fn upgraded(guard: &mut Self) -> UpgradedGuard<'_, T> {
-                guard.taken.gate().acquire(UPGRADE, None).expect(Gate::PATIENT);
+                guard.taken.gate().acquire(UPGRADE, None, Teller::of(None)).expect(Gate::PATIENT);
                 guard.upgraded_guard()
             }
 
@@ -874,7 +883,7 @@ macro_rules! upgrades {
             /// [`upgraded`](Self::upgraded), on any runtime. Cancel-safe: a future that is dropped
             /// leaves the guard reading upgradably, which is why this one borrows it.
             pub async fn upgraded_async(guard: &mut Self) -> UpgradedGuard<'_, T> {
-                guard.taken.gate().acquire_async(UPGRADE).await.expect(Gate::PATIENT);
+                guard.taken.gate().acquire_async(UPGRADE, Teller::of(None)).await.expect(Gate::PATIENT);
                 guard.upgraded_guard()
             }
 
@@ -884,7 +893,7 @@ macro_rules! upgrades {
             /// Cancel-safe, but a future that is dropped takes the guard with it; use
             /// [`upgraded_async`](Self::upgraded_async) to keep it.
             pub async fn upgrade_async(guard: Self) -> $Write<$($life,)? T> {
-                guard.taken.gate().acquire_async(UPGRADE).await.expect(Gate::PATIENT);
+                guard.taken.gate().acquire_async(UPGRADE, Teller::of(None)).await.expect(Gate::PATIENT);
                 guard.into_writer()
             }
 
@@ -895,7 +904,7 @@ macro_rules! upgrades {
             }
 
             fn upgrade_within(self, wait: Wait) -> Result<$Write<$($life,)? T>, Self> {
-                let entered = self.taken.gate().acquire_within(UPGRADE, wait).is_ok();
+                let entered = self.taken.gate().acquire_within(UPGRADE, wait, Teller::of(None)).is_ok();
                 if entered { Ok(self.into_writer()) } else { Err(self) }
             }
 

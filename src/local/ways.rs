@@ -19,7 +19,7 @@ macro_rules! ways {
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $blocking(&self) -> $Guard<'_, T> {
                 $(self.$before();)?
-                self.gate.acquire($request, None).expect(Gate::PATIENT);
+                self.gate.acquire($request, None, Teller::of(self.name())).expect(Gate::PATIENT);
                 self.$make_guard()
             }
 
@@ -40,7 +40,7 @@ macro_rules! ways {
             )]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $for(&self, timeout: Duration) -> Option<$Guard<'_, T>> {
-                let entered = self.gate.acquire_within($request, timeout.into()).is_ok();
+                let entered = self.gate.acquire_within($request, timeout.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
@@ -55,13 +55,13 @@ macro_rules! ways {
             )]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $until(&self, deadline: Instant) -> Option<$Guard<'_, T>> {
-                let entered = self.gate.acquire_within($request, deadline.into()).is_ok();
+                let entered = self.gate.acquire_within($request, deadline.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
             $(#[$async_doc])*
             pub async fn $async(&self) -> $Guard<'_, T> {
-                self.gate.acquire_async($request).await.expect(Gate::PATIENT);
+                self.gate.acquire_async($request, Teller::of(self.name())).await.expect(Gate::PATIENT);
                 self.$make_task_guard()
             }
         }
@@ -96,7 +96,7 @@ macro_rules! owned_ways {
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $owned(self: &Arc<Self>) -> $Guard<T> {
                 $(self.$before();)?
-                self.gate.acquire($request, None).expect(Gate::PATIENT);
+                self.gate.acquire($request, None, Teller::of(self.name())).expect(Gate::PATIENT);
                 self.$make_guard()
             }
 
@@ -112,7 +112,7 @@ macro_rules! owned_ways {
                 assert_eq!(*guard.expect(\"nobody else is here\"), 7);")]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $owned_for(self: &Arc<Self>, timeout: Duration) -> Option<$Guard<T>> {
-                let entered = self.gate.acquire_within($request, timeout.into()).is_ok();
+                let entered = self.gate.acquire_within($request, timeout.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
@@ -122,7 +122,7 @@ macro_rules! owned_ways {
                 assert_eq!(*guard.expect(\"nobody else is here\"), 7);")]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $owned_until(self: &Arc<Self>, deadline: Instant) -> Option<$Guard<T>> {
-                let entered = self.gate.acquire_within($request, deadline.into()).is_ok();
+                let entered = self.gate.acquire_within($request, deadline.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
@@ -132,7 +132,7 @@ macro_rules! owned_ways {
             pub fn $owned_async(self: &Arc<Self>) -> impl Future<Output = $Guard<T>> + use<T> {
                 let lock = Arc::clone(self);
                 async move {
-                    lock.gate.acquire_async($request).await.expect(Gate::PATIENT);
+                    lock.gate.acquire_async($request, Teller::of(lock.name())).await.expect(Gate::PATIENT);
                     lock.$make_task_guard()
                 }
             }
