@@ -67,7 +67,6 @@ impl fmt::Debug for RawLock {
 
 // SAFETY: the gate has one permit, which whoever has locked has (I9).
 unsafe impl RawMutex for RawLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api wants it so")]
     const INIT: Self = Self { gate: Gate::new(PERMIT, LocalLock::DEFAULT_BYPASS) };
 
     type GuardMarker = GuardSend;
@@ -130,7 +129,6 @@ impl fmt::Debug for RawReadWriteLock {
 
 // SAFETY: a reader has a permit, and a writer all of them (I9).
 unsafe impl ::lock_api::RawRwLock for RawReadWriteLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api wants it so")]
     const INIT: Self = Self { gate: Gate::new(WRITER, ReadWriteLock::DEFAULT_BYPASS) };
 
     type GuardMarker = GuardSend;
