@@ -1,9 +1,10 @@
 //! Transfers between accounts, by threads and by async tasks, under one lock.
 //!
-//! A lock that let two in at once would lose or make money.
+//! A lock that let two in at once would lose or make money, and a witness beside it would tell.
 
 use std::future::Future;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use async_executor::Executor;
@@ -110,17 +111,36 @@ impl Accounts {
     }
 }
 
+/// Sees whether two are inside at once, even if no money is lost by it.
+#[derive(Default)]
+struct Witness {
+    inside: AtomicBool,
+    intrusions: AtomicU64,
+}
+
+impl Witness {
+    fn watch(&self, business: impl FnOnce()) {
+        if self.inside.swap(true, Ordering::Relaxed) {
+            self.intrusions.fetch_add(1, Ordering::Relaxed);
+        }
+        business();
+        self.inside.store(false, Ordering::Relaxed);
+    }
+}
+
 fn transfers<B: Bank>() -> Outcome {
     let work = "transfers";
     let bank = B::open(Accounts { balances: vec![EACH; ACCOUNTS], failed_audits: 0 });
+    let witness = Witness::default();
     let run = Run::new();
     let executor = Executor::new();
-    let tasks: Vec<_> = (0..TASKS).map(|_| executor.spawn(serve_as_task(&run, &bank))).collect();
+    let tasks: Vec<_> =
+        (0..TASKS).map(|_| executor.spawn(serve_as_task(&run, &bank, &witness))).collect();
 
     let mut waits = Waits::default();
     let took = thread::scope(|scope| {
         let threads: Vec<_> =
-            (0..THREADS).map(|_| scope.spawn(|| serve_as_thread(&run, &bank))).collect();
+            (0..THREADS).map(|_| scope.spawn(|| serve_as_thread(&run, &bank, &witness))).collect();
         // An executor's thread runs whichever task is ready while it waits for those that it is
         // given here.
         let mut tasks = tasks.into_iter();
@@ -148,34 +168,38 @@ fn transfers<B: Bank>() -> Outcome {
 
     drop(executor);
     let accounts = bank.close();
-    let checked = match (accounts.total(), accounts.failed_audits) {
-        (TOTAL, 0) => Ok(format!("{ACCOUNTS} accounts hold {TOTAL} in all, as at the beginning")),
-        (total, failed) => {
-            Err(format!("{total} in all instead of {TOTAL}; {failed} failed audits"))
-        }
+    let (total, failed_audits) = (accounts.total(), accounts.failed_audits);
+    let intrusions = witness.intrusions.into_inner();
+    let checked = if (total, failed_audits, intrusions) == (TOTAL, 0, 0) {
+        Ok(format!("{ACCOUNTS} accounts hold {TOTAL} in all, as at the beginning"))
+    } else {
+        Err(format!(
+            "{total} in all instead of {TOTAL}, {failed_audits} failed audits, and {intrusions} \
+             times somebody came in beside another"
+        ))
     };
     Outcome { work, lock: B::LOCK, waits, took, checked }
 }
 
-fn serve_as_thread(run: &Run, bank: &impl Bank) -> Waits {
+fn serve_as_thread(run: &Run, bank: &impl Bank, witness: &Witness) -> Waits {
     let mut waits = Waits::default();
     while run.goes_on() {
         let arrival = run.arrive();
         bank.enter(|accounts| {
             run.enter(&arrival, &mut waits);
-            accounts.serve();
+            witness.watch(|| accounts.serve());
         });
     }
     waits
 }
 
-async fn serve_as_task(run: &Run, bank: &impl Bank) -> Waits {
+async fn serve_as_task(run: &Run, bank: &impl Bank, witness: &Witness) -> Waits {
     let mut waits = Waits::default();
     while run.goes_on() {
         let arrival = run.arrive();
         bank.enter_async(|accounts| {
             run.enter(&arrival, &mut waits);
-            accounts.serve();
+            witness.watch(|| accounts.serve());
         })
         .await;
         yield_now().await; // the other tasks, too, want the thread

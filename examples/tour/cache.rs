@@ -99,7 +99,7 @@ fn largest_prime_factor(mut number: u64) -> u64 {
     let mut largest = 1;
     let mut divisor = 2;
     while divisor * divisor <= number {
-        while number % divisor == 0 {
+        while number.is_multiple_of(divisor) {
             (number, largest) = (number / divisor, divisor);
         }
         divisor += 1;

@@ -7,7 +7,7 @@
 //! Each runs twice, with warded and with std, from the same code. What counts as an operation, and
 //! how waits are measured from the outside, is in [`measure`].
 //!
-//! `cargo run --release --example tour`
+//! `cargo run --release --package warded-examples --example tour`
 
 #[cfg(not(loom))]
 mod accounts;

@@ -11,6 +11,9 @@ pub struct Args {
     /// A few minutes for a first impression, instead of figures to publish.
     #[arg(long)]
     short: bool,
+    /// Keeps the figures, and writes docs/performance.md anew.
+    #[arg(long)]
+    record: bool,
 }
 
 /// Runs all benchmarks.
@@ -19,7 +22,12 @@ pub struct Args {
 /// If one has failed.
 pub fn run(args: Args) -> Result<ExitCode> {
     let shell = &crate::shell()?;
-    let short = args.short.then_some("--short");
-    cmd!(shell, "cargo bench --package warded-benches -- {short...}").run()?;
+    if args.record {
+        shell.set_var("WARDED_BENCH_RECORD", "true");
+    }
+    let bench = ["bench", "--package", "warded-benches"];
+    let full = (!args.short).then_some("--full");
+    cmd!(shell, "cargo {bench...} --bench uncontended").run()?;
+    cmd!(shell, "cargo {bench...} --bench contended -- {full...}").run()?;
     Ok(ExitCode::SUCCESS)
 }

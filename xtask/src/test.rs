@@ -14,6 +14,8 @@ use crate::steps::Steps;
 /// Builds with `--cfg loom` keep to themselves, or each kind would throw the other's work away.
 const LOOM_TARGET: &str = "target/loom";
 
+const FUZZ: &str = "fuzz/Cargo.toml";
+
 /// Sets up what is missing and takes all steps.
 ///
 /// # Errors
@@ -24,10 +26,11 @@ pub fn run() -> Result<ExitCode> {
     let mut steps = Steps::default();
 
     steps.take("format", || Ok(cmd!(shell, "cargo fmt --all --check").run()?));
-    // The fuzz targets are a workspace of their own: they are built with another toolchain.
-    if shell.path_exists("fuzz/Cargo.toml") {
+    // The fuzz targets are a workspace of their own, since another toolchain builds them.
+    let has_fuzz = shell.path_exists(FUZZ);
+    if has_fuzz {
         steps.take("format of fuzz/", || {
-            Ok(cmd!(shell, "cargo fmt --manifest-path fuzz/Cargo.toml --check").run()?)
+            Ok(cmd!(shell, "cargo fmt --manifest-path {FUZZ} --check").run()?)
         });
     }
 
@@ -43,6 +46,15 @@ pub fn run() -> Result<ExitCode> {
         let everything = ["--all-targets", "--all-features", "--target-dir", LOOM_TARGET];
         Ok(cmd!(shell, "cargo clippy {everything...} -- --deny warnings").run()?)
     });
+
+    if has_fuzz {
+        steps.take("lints of fuzz/", || {
+            // Nothing is linked here, so libFuzzer itself need not be compiled.
+            let _library = shell.push_env("CUSTOM_LIBFUZZER_PATH", "not/linked.a");
+            let apart = ["--manifest-path", FUZZ, "--target-dir", "target/fuzz"];
+            Ok(cmd!(shell, "cargo clippy {apart...} -- --deny warnings").run()?)
+        });
+    }
 
     steps.take("unit and integration tests", || {
         let kinds = ["--lib", "--bins", "--tests"];
