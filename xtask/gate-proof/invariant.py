@@ -132,6 +132,8 @@ def I9_holder_sums_grow(s, i, j): return Implies(And(0 <= i, i <= j, j <= s.hold
 def I9_conserved(s): return s.free + s.held_sum(s.holders) + s.add == s.total
 @invariant()
 def I10_budget(s): return And(0 <= s.bypass, s.bypass <= s.B, Implies(Not(s.queued), s.bypass == 0))
+@invariant()
+def I10_last_clears(s): return Implies(And(s.qlock, s.queued, s.length == 0), s.clears(s.editor))
 @invariant(1)
 def I11_overtaken(s, t):
     clear = And(s.qlock, s.clears(s.editor))                            # due, and its node is off the list already
