@@ -71,7 +71,7 @@ def I0_locations(s, t):
 @invariant(1)
 def I0_holding(s, t):
     """Who waits holds nothing, but for an upgrade, which holds the upgradable read."""
-    return And(Implies(s.held(t) > 0, Or(among(s.pc(t), HOLD, CALL, CALL_DUE, CALL_CAS), And(freeing(s, t), Not(s.returns(t))), s.up(t))),
+    return And(Implies(s.held(t) > 0, Or(among(s.pc(t), HOLD, CALL, CALL_DUE, CALL_CAS, FORGET), And(freeing(s, t), Not(s.returns(t))), s.up(t))),
                Implies(s.up(t), And(s.upgrades, Or(among(s.pc(t), ARRIVE, FRONT), waits(s, t)))), Implies(s.pc(t) == FRONT, s.up(t)),
                Implies(And(s.up(t), Or(Not(s.leaky), among(s.pc(t), ARRIVE, FRONT))), s.held(t) == s.UPGRADABLE))
 @invariant(1)

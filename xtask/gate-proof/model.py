@@ -417,23 +417,23 @@ def transitions(bug=None):
     def call_fail(s, t, k): return s.pc(t) == CALL_CAS, go(s, t, CALL)
 
     # Closing and resizing
-    def changes(s): return And(Not(s.fixed), Not(s.qlock))
+    def changes(s, t): return And(among(s.pc(t), IDLE, HOLD), Not(s.fixed), Not(s.qlock))
     @step
-    def close(s, t, k): return And(s.pc(t) == IDLE, changes(s)), free_list(lock(s, t), t, closes=True)
+    def close(s, t, k): return changes(s, t), free_list(lock(s, t), t, closes=True)
     @step
     def add(s, t, k):
-        g = And(s.pc(t) == IDLE, changes(s), 0 <= k, s.total + k <= s.M)
+        g = And(changes(s, t), 0 <= k, s.total + k <= s.M)
         if is_("adding does not judge"): return g, s.but(total=s.total + k, free=s.free + k)
         return g, free_list(lock(s, t).but(total=s.total + k), t, add=k)
     @step
-    def forget_lock(s, t, k): return And(s.pc(t) == IDLE, changes(s)), go(lock(s, t), t, FORGET)
+    def forget_lock(s, t, k): return changes(s, t), go(lock(s, t), t, FORGET)
     @step
     def forget_take(s, t, k):
         taken = s.but(free=s.free if is_("the maximum shrinks before the permits are gone") else s.free - k, total=s.total - k)
         return And(s.pc(t) == FORGET, 0 <= k, k <= s.free), free_list(taken, t)
     @step
     def forget_held(s, t, k):
-        g, n = And(s.pc(t) == HOLD, changes(s), 1 <= k, k <= s.held(t)), lose(s, t, k).but(total=s.total - k)
+        g, n = And(s.pc(t) == HOLD, changes(s, t), 1 <= k, k <= s.held(t)), lose(s, t, k).but(total=s.total - k)
         if is_("forgetting does not judge"): return g, rest(n, t)
         return g, free_list(lock(n, t), t)
 

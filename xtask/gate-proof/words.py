@@ -17,7 +17,7 @@ TRANSCRIBED = {
         "else if word & CLOSED == 0 && word & BYPASS_MASK < budget as u64 * BYPASS { Some(word - permits(need) + BYPASS) } else { None }",
         "if word >= permits(need) && word & CLOSED == 0 { Some(word - permits(need)) } else { None }",
         "word & (QUEUED | FULL | QLOCK) == QUEUED",
-        "if word & QUEUED == 0 { word } else { word & !BYPASS_MASK | budget as u64 * BYPASS }",
+        "if word & QUEUED == 0 { word } else { (word & !BYPASS_MASK) | (budget as u64 * BYPASS) }",
         "let word = word & !(QLOCK | QUEUED | FULL); match (queued, full) { (false, _) => word & !BYPASS_MASK, (true, false) => word | QUEUED, "
         "(true, true) => word | QUEUED | FULL, }"],
     "gate.rs": [
@@ -25,13 +25,13 @@ TRANSCRIBED = {
         "let locked = word | QLOCK;", "((word | self.set) & !self.clear) + self.add", "clear: if was_head { BYPASS_MASK } else { 0 }",
         "Change { set: CLOSED, ..Change::default() }", "let add = if grown.is_some() { permits(n) } else { 0 };",
         "max.checked_add(n).filter(|&grown| grown <= MAX_PERMITS)", "let forgotten = n.min(free(word)); let left = word - permits(forgotten);",
-        "(*list).call(free(now), max, now & CLOSED != 0, &mut batch)", "let full = standing.due.is_none_or(|due| due > max);",
+        "list.call(free(now), max, now & CLOSED != 0, &mut batch)", "let full = standing.due.is_none_or(|due| due > max);",
         "self.due.store(standing.due.unwrap_or(u32::MAX), Relaxed);", "word::list_freed(now, standing.queued, full)",
         "let entered = word - permits(self.request.need);", "if word < permits(self.request.need) {", "let entered = (word - permits(self.request.need)) | QLOCK;",
         "if self.request.need > max {"],
     "waitlist.rs": [
-        "if closed || waiter.need > max {", "} else if self.called + waiter.need <= free {", "due: (!self.next.is_null()).then(|| self.called + (*self.next).need)",
-        "while self.called > free {"],
+        "if closed || waiter.need > max {", "} else if *self.called + waiter.need <= free {", "due: (!self.ends.next.is_null()).then(|| *self.called + (*self.ends.next).need)",
+        "while *self.called > free {"],
     "semaphore.rs": ["if n == 0 { Request::urgent(0, Urgency::Recursive) } else { Request::of(n) }"],
     "rwlock.rs": ["const WRITER: u32 = word::MAX_PERMITS;", "const UPGRADABLE: u32 = WRITER / 2 + 1;", "const REST: u32 = WRITER - UPGRADABLE;"],
 }
