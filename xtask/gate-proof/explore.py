@@ -7,6 +7,7 @@ terms that prove.py proves, and the program is compiled and run (g++).
 
 `nowhere` counts the states from which progress alone (no new request, no cancelling, no spurious wake-up) cannot bring everybody home.
 """
+
 import hashlib
 import json
 import os
@@ -20,10 +21,20 @@ AGENT_SORT, s = symbolic()
 t, u, x = z3.Consts("t u x", AGENT_SORT)
 k, i, j = z3.Ints("k i j")
 LOOSE = {"t", "u", "x", "k", "i", "j"}
-OPERATORS = {z3.Z3_OP_AND: "&&", z3.Z3_OP_OR: "||", z3.Z3_OP_ADD: "+", z3.Z3_OP_SUB: "-", z3.Z3_OP_MUL: "*", z3.Z3_OP_EQ: "==", z3.Z3_OP_LE: "<=",
-             z3.Z3_OP_LT: "<", z3.Z3_OP_GE: ">=", z3.Z3_OP_GT: ">"}
+OPERATORS = {
+    z3.Z3_OP_AND: "&&",
+    z3.Z3_OP_OR: "||",
+    z3.Z3_OP_ADD: "+",
+    z3.Z3_OP_SUB: "-",
+    z3.Z3_OP_MUL: "*",
+    z3.Z3_OP_EQ: "==",
+    z3.Z3_OP_LE: "<=",
+    z3.Z3_OP_LT: "<",
+    z3.Z3_OP_GE: ">=",
+    z3.Z3_OP_GT: ">",
+}
 ALL = {**VARIABLES, **PER_AGENT, **PER_PLACE, **PER_SLOT}
-IN_CPP = {name: f"v_{name}" for name in ALL}                            # `next` and others are names of C++, too
+IN_CPP = {name: f"v_{name}" for name in ALL}  # `next` and others are names of C++, too
 
 
 def cpp(e):
@@ -67,53 +78,111 @@ def unchanged(n, name, *at):
 
 
 # Requests, and whatever else a user is free not to do. A wake-up out of nowhere is none of it either.
-NO_PROGRESS = ("try_enter", "arrive", "try_upgrade", "upgrade", "close", "add", "forget_lock", "forget_held", "give_up", "leak")
-ONLY_GHOSTS = ("overtaking_bound", "first_is_overtaken_at_most_twice_the_budget", "I11_overtaken", "I11_overtaken_first")
+NO_PROGRESS = (
+    "try_enter",
+    "arrive",
+    "try_upgrade",
+    "upgrade",
+    "close",
+    "add",
+    "forget_lock",
+    "forget_held",
+    "give_up",
+    "leak",
+)
+ONLY_GHOSTS = (
+    "overtaking_bound",
+    "first_is_overtaken_at_most_twice_the_budget",
+    "I11_overtaken",
+    "I11_overtaken_first",
+)
 
 
 def source(c, bug, cap, goals):
     n, steps = len(c["want"]), transitions(bug)
     for name, fields in dict(heir=[0] * n, recursive=[0] * n, task=[0] * n).items():
         c.setdefault(name, fields)
-    for name, value in dict(M=c["total"], UPGRADABLE=99, REST=1, fixed=0, upgrades=0, leaky=0, ghosts=1).items():
+    for name, value in dict(
+        M=c["total"], UPGRADABLE=99, REST=1, fixed=0, upgrades=0, leaky=0, ghosts=1
+    ).items():
         c.setdefault(name, value)
-    out = ["#include <chrono>", "#include <cstdint>", "#include <cstdio>", "#include <cstdlib>", "#include <cstring>", "#include <string>", "#include <vector>",
-           "typedef signed char V;", f"const int A={n}, P={n}+4, S={n}+1, GHOSTS={c['ghosts']};"]
+    out = [
+        "#include <chrono>",
+        "#include <cstdint>",
+        "#include <cstdio>",
+        "#include <cstdlib>",
+        "#include <cstring>",
+        "#include <string>",
+        "#include <vector>",
+        "typedef signed char V;",
+        f"const int A={n}, P={n}+4, S={n}+1, GHOSTS={c['ghosts']};",
+    ]
     out += [f"const int C_{name}={int(c[name])};" for name in CONSTANTS]
-    out += [f"const int C_{name}[A]={{{','.join(str(int(y)) for y in c[name])}}};" for name in AGENT_CONSTANTS]
+    out += [
+        f"const int C_{name}[A]={{{','.join(str(int(y)) for y in c[name])}}};" for name in AGENT_CONSTANTS
+    ]
     out.append("""static inline int ag(int a){return (unsigned)a<(unsigned)A?a:0;}
 static inline int pl(int a){return (unsigned)a<(unsigned)P?a:P-1;}
 static inline int sl(int a){return (unsigned)a<(unsigned)S?a:S-1;}""")
-    out.append("struct St{V " + ",".join([IN_CPP[f] for f in VARIABLES] + [f"{IN_CPP[f]}[A]" for f in PER_AGENT] + [f"{IN_CPP[f]}[P]" for f in PER_PLACE]
-                                         + [f"{IN_CPP[f]}[A][S]" for f in PER_SLOT]) + ";};")
+    out.append(
+        "struct St{V "
+        + ",".join(
+            [IN_CPP[f] for f in VARIABLES]
+            + [f"{IN_CPP[f]}[A]" for f in PER_AGENT]
+            + [f"{IN_CPP[f]}[P]" for f in PER_PLACE]
+            + [f"{IN_CPP[f]}[A][S]" for f in PER_SLOT]
+        )
+        + ";};"
+    )
     out.append("enum{" + ",".join(LOCATIONS) + "};")
     for number, (name, step) in enumerate(steps.items()):
         guard, m = step(s, t, k)
-        out.append(f"static bool g{number}(const St&s,int t,int k){{return {cpp(guard)};}}\nstatic void t{number}(const St&s,int t,int k,St&n){{n=s;")
+        out.append(
+            f"static bool g{number}(const St&s,int t,int k){{return {cpp(guard)};}}\nstatic void t{number}(const St&s,int t,int k,St&n){{n=s;"
+        )
         for f in VARIABLES:
-            if not unchanged(m, f): out.append(f" n.{IN_CPP[f]}={cpp(getattr(m, f))};")
+            if not unchanged(m, f):
+                out.append(f" n.{IN_CPP[f]}={cpp(getattr(m, f))};")
         for f in PER_AGENT:
-            if not unchanged(m, f, x): out.append(f" for(int x=0;x<A;x++) n.{IN_CPP[f]}[x]={cpp(getattr(m, f)(x))};")
+            if not unchanged(m, f, x):
+                out.append(f" for(int x=0;x<A;x++) n.{IN_CPP[f]}[x]={cpp(getattr(m, f)(x))};")
         for f in PER_PLACE:
-            if not unchanged(m, f, i): out.append(f" for(int i=0;i<P;i++) n.{IN_CPP[f]}[i]={cpp(getattr(m, f)(i))};")
+            if not unchanged(m, f, i):
+                out.append(f" for(int i=0;i<P;i++) n.{IN_CPP[f]}[i]={cpp(getattr(m, f)(i))};")
         for f in PER_SLOT:
-            if not unchanged(m, f, x, i): out.append(f" for(int x=0;x<A;x++)for(int i=0;i<S;i++) n.{IN_CPP[f]}[x][i]={cpp(getattr(m, f)(x, i))};")
+            if not unchanged(m, f, x, i):
+                out.append(
+                    f" for(int x=0;x<A;x++)for(int i=0;i<S;i++) n.{IN_CPP[f]}[x][i]={cpp(getattr(m, f)(x, i))};"
+                )
         out.append("}")
 
     def table(function, entries):
         out.append(f"static const char*{function}(const St&s){{")
         for name, (agents, places, f) in entries.items():
             if c["ghosts"] or name not in ONLY_GHOSTS:
-                loops = "".join(f"for(int {a}=0;{a}<A;{a}++)" for a in "tu"[:agents]) + "".join(f"for(int {p}=0;{p}<=A;{p}++)" for p in "ij"[:places])
-                out.append(f' {loops} if(!({cpp(f(s, *[t, u][:agents], *[i, j][:places]))})) return "{name}";')
+                loops = "".join(f"for(int {a}=0;{a}<A;{a}++)" for a in "tu"[:agents]) + "".join(
+                    f"for(int {p}=0;{p}<=A;{p}++)" for p in "ij"[:places]
+                )
+                out.append(
+                    f' {loops} if(!({cpp(f(s, *[t, u][:agents], *[i, j][:places]))})) return "{name}";'
+                )
         out.append(" return 0;}")
+
     table("invariant", INVARIANT if goals and not bug else {})
     table("goal", GOALS if goals else {})
     out.append("static const char*step_goal(int step,const St&s,int t,int k){switch(step){")
     for number, (name, step) in enumerate(steps.items()):
         here = [(g, f(s, t)) for g, (names, f) in STEP_GOALS.items() if name in names]
-        here += [(g, f(s, step(s, t, k)[1], t)) for g, (names, f) in CHANGE_GOALS.items() if (not names or name in names) and name != "leak"]
-        out.append(f" case {number}: " + " ".join(f'if(!({cpp(f)})) return "{g}";' for g, f in here if goals) + " break;")
+        here += [
+            (g, f(s, step(s, t, k)[1], t))
+            for g, (names, f) in CHANGE_GOALS.items()
+            if (not names or name in names) and name != "leak"
+        ]
+        out.append(
+            f" case {number}: "
+            + " ".join(f'if(!({cpp(f)})) return "{g}";' for g, f in here if goals)
+            + " break;"
+        )
     out.append("} return 0;}")
     out.append(f"""static bool is_blocked(const St&s,int t){{return {cpp(blocked(s, t))};}}
 static bool has_come(const St&s){{return {cpp(turn_has_come(s))};}}
@@ -194,7 +263,9 @@ int main(){{
 
 def explore(c, bug=None, cap=30_000_000, goals=True):
     text = source(dict(c), bug, cap, goals)
-    stem = os.path.join(tempfile.gettempdir(), "gate-explore-" + hashlib.sha256(text.encode()).hexdigest()[:16])
+    stem = os.path.join(
+        tempfile.gettempdir(), "gate-explore-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    )
     if not os.path.exists(stem):
         with open(stem + ".cpp", "w") as f:
             f.write(text)
@@ -202,36 +273,92 @@ def explore(c, bug=None, cap=30_000_000, goals=True):
         os.rename(stem + ".new", stem)
     ran = subprocess.run([stem], capture_output=True, text=True)
     if ran.returncode:
-        raise SystemExit(f"the search of {c} ended with {ran.returncode} (out of memory?) {ran.stdout[-200:]}{ran.stderr[-200:]}")
+        raise SystemExit(
+            f"the search of {c} ended with {ran.returncode} (out of memory?) {ran.stdout[-200:]}{ran.stderr[-200:]}"
+        )
     return json.loads(ran.stdout)
 
 
-def gate(total, B, BATCH, want, task, **more): return dict(total=total, B=B, BATCH=BATCH, want=want, task=task, **more)
-def lock(B, BATCH, task): return gate(1, B, BATCH, [1] * len(task), task, fixed=1)
-def rwlock(B, BATCH, want, task, total=5, **more): return gate(total, B, BATCH, want, task, fixed=1, upgrades=1, UPGRADABLE=total // 2 + 1, REST=(total - 1) // 2, **more)
+def gate(total, B, BATCH, want, task, **more):
+    return dict(total=total, B=B, BATCH=BATCH, want=want, task=task, **more)
+
+
+def lock(B, BATCH, task):
+    return gate(1, B, BATCH, [1] * len(task), task, fixed=1)
+
+
+def rwlock(B, BATCH, want, task, total=5, **more):
+    return gate(
+        total,
+        B,
+        BATCH,
+        want,
+        task,
+        fixed=1,
+        upgrades=1,
+        UPGRADABLE=total // 2 + 1,
+        REST=(total - 1) // 2,
+        **more,
+    )
 
 
 # Locks; semaphores, which may close and change their maximum (M); read-write locks (of 5 permits: a reader 1, an upgradable one 3, a writer 5).
 SMALL = [
-    lock(0, 9, [0, 1]), lock(1, 1, [0, 1]),
-    gate(1, 1, 1, [1, 1], [0, 1], M=2), gate(2, 1, 1, [1, 2], [0, 1], M=3), gate(2, 2, 9, [2, 2], [0, 1], M=3),
-    rwlock(1, 1, [3, 1], [1, 0]), rwlock(1, 9, [3, 5], [0, 1]), rwlock(0, 1, [3, 3], [1, 1]), rwlock(1, 9, [1, 5], [0, 1], recursive=[1, 0]),
-    rwlock(1, 1, [3, 5], [1, 0], leaky=1, heir=[1, 0])]
+    lock(0, 9, [0, 1]),
+    lock(1, 1, [0, 1]),
+    gate(1, 1, 1, [1, 1], [0, 1], M=2),
+    gate(2, 1, 1, [1, 2], [0, 1], M=3),
+    gate(2, 2, 9, [2, 2], [0, 1], M=3),
+    rwlock(1, 1, [3, 1], [1, 0]),
+    rwlock(1, 9, [3, 5], [0, 1]),
+    rwlock(0, 1, [3, 3], [1, 1]),
+    rwlock(1, 9, [1, 5], [0, 1], recursive=[1, 0]),
+    rwlock(1, 1, [3, 5], [1, 0], leaky=1, heir=[1, 0]),
+]
 BIG = [
-    lock(0, 1, [0, 1, 0]), lock(1, 9, [0, 1, 0]), lock(2, 9, [0, 1, 0]),
-    gate(2, 1, 1, [1, 1, 2], [0, 1, 0], ghosts=0), gate(1, 1, 9, [1, 1, 1], [0, 1, 1], M=2, ghosts=0), gate(3, 1, 2, [1, 2, 3], [1, 0, 0], ghosts=0),
-    rwlock(1, 9, [1, 3, 5], [0, 1, 0]), rwlock(0, 1, [3, 3, 5], [0, 1, 0]), rwlock(1, 1, [1, 1, 5], [0, 0, 1]), rwlock(2, 1, [3, 1, 5], [1, 0, 0]),
-    rwlock(1, 9, [1, 3, 5], [0, 1, 0], recursive=[1, 0, 0]), rwlock(1, 9, [3, 3, 5], [1, 0, 0], leaky=1, heir=[1, 0, 0])]
+    lock(0, 1, [0, 1, 0]),
+    lock(1, 9, [0, 1, 0]),
+    lock(2, 9, [0, 1, 0]),
+    gate(2, 1, 1, [1, 1, 2], [0, 1, 0], ghosts=0),
+    gate(1, 1, 9, [1, 1, 1], [0, 1, 1], M=2, ghosts=0),
+    gate(3, 1, 2, [1, 2, 3], [1, 0, 0], ghosts=0),
+    rwlock(1, 9, [1, 3, 5], [0, 1, 0]),
+    rwlock(0, 1, [3, 3, 5], [0, 1, 0]),
+    rwlock(1, 1, [1, 1, 5], [0, 0, 1]),
+    rwlock(2, 1, [3, 1, 5], [1, 0, 0]),
+    rwlock(1, 9, [1, 3, 5], [0, 1, 0], recursive=[1, 0, 0]),
+    rwlock(1, 9, [3, 3, 5], [1, 0, 0], leaky=1, heir=[1, 0, 0]),
+]
 FOR_BUGS = [
-    lock(1, 1, [0, 1]), rwlock(1, 9, [3, 5], [1, 0]), gate(2, 1, 1, [1, 2], [0, 1], M=2), rwlock(1, 9, [3, 3, 5], [1, 0, 0]), lock(1, 9, [0, 1, 0]),
-    gate(2, 1, 9, [1, 1, 1], [0, 1, 0], fixed=1), gate(3, 1, 9, [1, 2, 2], [0, 1, 0], fixed=1, ghosts=0), gate(2, 1, 1, [1, 2, 1], [0, 0, 1], ghosts=0),
-    gate(2, 1, 1, [1, 2, 1, 1], [0, 1, 0, 0], fixed=1, ghosts=0)]
-DEADLOCKS = ["a recalled waiter sleeps on", "the recalled stay ASLEEP", "a release never calls", "it falls asleep without a handle", "due is too large by one",
-             "upgrade queues at the back", "the dismissed are counted as called"]
+    lock(1, 1, [0, 1]),
+    rwlock(1, 9, [3, 5], [1, 0]),
+    gate(2, 1, 1, [1, 2], [0, 1], M=2),
+    rwlock(1, 9, [3, 3, 5], [1, 0, 0]),
+    lock(1, 9, [0, 1, 0]),
+    gate(2, 1, 9, [1, 1, 1], [0, 1, 0], fixed=1),
+    gate(3, 1, 9, [1, 2, 2], [0, 1, 0], fixed=1, ghosts=0),
+    gate(2, 1, 1, [1, 2, 1], [0, 0, 1], ghosts=0),
+    gate(2, 1, 1, [1, 2, 1, 1], [0, 1, 0, 0], fixed=1, ghosts=0),
+]
+DEADLOCKS = [
+    "a recalled waiter sleeps on",
+    "the recalled stay ASLEEP",
+    "a release never calls",
+    "it falls asleep without a handle",
+    "due is too large by one",
+    "upgrade queues at the back",
+    "the dismissed are counted as called",
+]
 
 
 def describe(c):
-    said = {"gate of": c["total"], "budget": c["B"], "batch": c["BATCH"], "wants": c["want"], "tasks": c["task"]}
+    said = {
+        "gate of": c["total"],
+        "budget": c["B"],
+        "batch": c["BATCH"],
+        "wants": c["want"],
+        "tasks": c["task"],
+    }
     said |= {name: c[name] for name in ("M", "UPGRADABLE", "recursive", "leaky") if name in c}
     return ", ".join(f"{name} {str(value).replace(' ', '')}" for name, value in said.items())
 
@@ -240,13 +367,25 @@ def check_all(configurations):
     failures, total, taken = 0, 0, set()
     for c in configurations:
         r = explore(c)
-        ok = r.get("complete") == 1 and r["nowhere"] == (r["nowhere"] if c.get("leaky") else 0)    # a leaked upgrade stays
+        ok = r.get("complete") == 1 and r["nowhere"] == (
+            r["nowhere"] if c.get("leaky") else 0
+        )  # a leaked upgrade stays
         failures += not ok
         total += r["states"]
         taken |= set(transitions()) - set(r.get("never", "").split())
-        print(f"{'' if ok else 'FAILED '}{describe(c)}: " + ", ".join(f"{key} {r[key]}" for key in ("states", "overtaken", "longest", "nowhere", "complete", "broken", "run") if key in r), flush=True)
+        print(
+            f"{'' if ok else 'FAILED '}{describe(c)}: "
+            + ", ".join(
+                f"{key} {r[key]}"
+                for key in ("states", "overtaken", "longest", "nowhere", "complete", "broken", "run")
+                if key in r
+            ),
+            flush=True,
+        )
     missing = sorted(set(transitions()) - taken)
-    print(f"{len(configurations)} searches, {total} states, {failures} failed; steps never taken: {missing or 'none'}")
+    print(
+        f"{len(configurations)} searches, {total} states, {failures} failed; steps never taken: {missing or 'none'}"
+    )
     return failures or len(missing)
 
 
@@ -256,7 +395,10 @@ def check_bugs(bugs):
         for c in FOR_BUGS:
             r = explore(c, bug, cap=2_000_000)
             if "broken" in r:
-                print(f"{bug:56} {r['broken']} after {r['steps']} steps\n      {describe(c)}: {r['run']}", flush=True)
+                print(
+                    f"{bug:56} {r['broken']} after {r['steps']} steps\n      {describe(c)}: {r['run']}",
+                    flush=True,
+                )
                 break
         survivors += ("broken" in r) == (bug in VARIANTS)
         if "broken" not in r:
@@ -268,7 +410,11 @@ def check_bugs(bugs):
 def check_deadlocks():
     failures = 0
     for bug in [None, *DEADLOCKS]:
-        for c in ([rwlock(1, 9, [3, 5], [1, 0]), gate(2, 1, 9, [1, 2, 1], [0, 0, 1], fixed=1, ghosts=0), gate(2, 1, 1, [1, 2], [0, 1], M=2)]):
+        for c in [
+            rwlock(1, 9, [3, 5], [1, 0]),
+            gate(2, 1, 9, [1, 2, 1], [0, 0, 1], fixed=1, ghosts=0),
+            gate(2, 1, 1, [1, 2], [0, 1], M=2),
+        ]:
             r = explore(c, bug, goals=False)
             if r["nowhere"] or bug is None and r["nowhere"] != 0:
                 break
@@ -279,5 +425,10 @@ def check_deadlocks():
 
 if __name__ == "__main__":
     what, names = (sys.argv[1:2] or ["small"])[0], sys.argv[2:]
-    checks = dict(small=lambda: check_all(SMALL), big=lambda: check_all(BIG), bugs=lambda: check_bugs(names or BUGS + VARIANTS), deadlocks=check_deadlocks)
+    checks = dict(
+        small=lambda: check_all(SMALL),
+        big=lambda: check_all(BIG),
+        bugs=lambda: check_bugs(names or BUGS + VARIANTS),
+        deadlocks=check_deadlocks,
+    )
     sys.exit(checks[what]() > 0)

@@ -8,6 +8,7 @@ and conjunct, and that the goals follow from it.
 The queries are free of quantifiers: the hypothesis is used at the agents and places that a step can touch (`instances`), and the claim
 is made for an agent u and places i, j about which nothing else is known.
 """
+
 import sys
 import time
 import z3
@@ -31,28 +32,59 @@ def distinct(terms):
 def instances(agents, places):
     """The hypothesis, at every agent and place that matters."""
     step = lambda terms: [y for x in terms for y in (x, x + 1)]
-    in_list = [0, s.length - 1, s.next, s.next - 1] + step(places) + [x - 1 for x in places] + [s.place(a) for a in (t, s.editor, *agents)]
+    in_list = (
+        [0, s.length - 1, s.next, s.next - 1]
+        + step(places)
+        + [x - 1 for x in places]
+        + [s.place(a) for a in (t, s.editor, *agents)]
+    )
     in_held = [0, s.holders - 1, s.holder_place(t)] + step(places) + [s.holder_place(a) for a in agents]
-    who = [t, s.editor, s.caller, s.looper, *agents, s.batch(t, s.woken(t)), s.heir(t)] + [s.carrier(a) for a in (t, *agents)]
-    who += [s.at(x) for x in distinct(in_list)] + [s.holder(x) for x in distinct(in_held)] + [s.carrier(s.at(s.next)), s.carrier(s.at(0))]
-    pairs = [0, 1, s.length, s.next, s.next + 1, s.next - 1, s.holders, s.holders - 1] + step(places) + [x - 1 for x in places] + \
-        step([s.place(a) for a in (t, s.editor, *agents)]) + step([s.holder_place(a) for a in (t, *agents)]) + \
-        [s.holder_place(s.at(0)), s.holder_place(s.at(0)) + 1]
+    who = [t, s.editor, s.caller, s.looper, *agents, s.batch(t, s.woken(t)), s.heir(t)] + [
+        s.carrier(a) for a in (t, *agents)
+    ]
+    who += (
+        [s.at(x) for x in distinct(in_list)]
+        + [s.holder(x) for x in distinct(in_held)]
+        + [s.carrier(s.at(s.next)), s.carrier(s.at(0))]
+    )
+    pairs = (
+        [0, 1, s.length, s.next, s.next + 1, s.next - 1, s.holders, s.holders - 1]
+        + step(places)
+        + [x - 1 for x in places]
+        + step([s.place(a) for a in (t, s.editor, *agents)])
+        + step([s.holder_place(a) for a in (t, *agents)])
+        + [s.holder_place(s.at(0)), s.holder_place(s.at(0)) + 1]
+    )
     who, one, two = distinct(who), distinct(in_list + in_held), distinct(pairs)
     facts = assumptions(s, who)
     for arity_a, arity_p, f in INVARIANT.values():
-        if (arity_a, arity_p) == (0, 0): facts.append(f(s))
-        elif (arity_a, arity_p) == (1, 0): facts += [f(s, a) for a in who]
-        elif (arity_a, arity_p) == (0, 1): facts += [f(s, x) for x in one]
-        elif (arity_a, arity_p) == (1, 1): facts += [f(s, a, x) for a in (t, *agents) for x in distinct([0, *step(places), *[x - 1 for x in places]])]
-        else: facts += [f(s, x, y) for x in two for y in two if not x.eq(y)]
+        if (arity_a, arity_p) == (0, 0):
+            facts.append(f(s))
+        elif (arity_a, arity_p) == (1, 0):
+            facts += [f(s, a) for a in who]
+        elif (arity_a, arity_p) == (0, 1):
+            facts += [f(s, x) for x in one]
+        elif (arity_a, arity_p) == (1, 1):
+            facts += [
+                f(s, a, x)
+                for a in (t, *agents)
+                for x in distinct([0, *step(places), *[x - 1 for x in places]])
+            ]
+        else:
+            facts += [f(s, x, y) for x in two for y in two if not x.eq(y)]
     return who, [x for x in facts if x is not True]
 
 
 class Proof:
     def __init__(self, timeout, check_hypotheses):
         self.timeout, self.check = timeout, check_hypotheses
-        self.asked, self.unproved, self.contradictory, self.slowest, self.began = 0, [], [], (0, ""), time.time()
+        self.asked, self.unproved, self.contradictory, self.slowest, self.began = (
+            0,
+            [],
+            [],
+            (0, ""),
+            time.time(),
+        )
 
     def given(self, name, facts):
         """Hypotheses for the claims that follow. Such as contradict each other would prove anything."""
@@ -86,6 +118,7 @@ class Proof:
 def ghosts_that_steer():
     """Ghosts may be written, but nothing real may depend on them. (`token` depends on `carried`: an old handle's wake-up is lost, which
     leaves fewer wake-ups than there are; one that comes from nowhere is allowed besides.)"""
+
     def names(term):
         seen, todo, found = set(), [term] if z3.is_expr(term) else [], set()
         while todo:
@@ -96,6 +129,7 @@ def ghosts_that_steer():
                 if x.decl().kind() == z3.Z3_OP_UNINTERPRETED:
                     found.add(x.decl().name())
         return found
+
     bad = set()
     for name, step in transitions().items():
         guard, n = step(s, t, k)
@@ -126,14 +160,19 @@ def prove(bug=None, only=(), timeout=60_000, check_hypotheses=True):
         for claim, (steps, f) in CHANGE_GOALS.items():
             if (not steps or name in steps) and (claim, name) != ("nothing_is_made_or_lost", "leak"):
                 proof.claim(claim, f(s, n, t))
-        proof.claim("others hold what they held", Implies(And(u != t, Or(name != "leak", u != s.heir(t))), n.held(u) == s.held(u)))
+        proof.claim(
+            "others hold what they held",
+            Implies(And(u != t, Or(name != "leak", u != s.heir(t))), n.held(u) == s.held(u)),
+        )
     if only:
         return proof
     proof.given("at first", assumptions(s, who) + [initial(s, a, None) for a in who])
     for conjunct, (agents, places, f) in INVARIANT.items():
         proof.claim(conjunct, f(s, *[u][:agents], *[i, j][:places]))
     who, hypothesis = instances([u, v], [])
-    product = Implies(s.ahead(u) - s.place(u) - s.resets(u) >= 0, (s.ahead(u) - s.place(u) - s.resets(u)) * s.B >= 0)    # arithmetic, as a hint
+    product = Implies(
+        s.ahead(u) - s.place(u) - s.resets(u) >= 0, (s.ahead(u) - s.place(u) - s.resets(u)) * s.B >= 0
+    )  # arithmetic, as a hint
     proof.given("goals", hypothesis + [product])
     for name, (agents, _, f) in GOALS.items():
         proof.claim(name, f(s, *[u, v][:agents]))
@@ -145,23 +184,35 @@ def prove(bug=None, only=(), timeout=60_000, check_hypotheses=True):
     return proof
 
 
-def changed_by(bug):
-    """The steps that a bug changes. The others are proved already."""
-    def terms(step):
-        guard, n = step(s, t, k)
-        fields = [getattr(n, f) for f in VARIABLES] + [getattr(n, f)(u) for f in PER_AGENT] + [getattr(n, f)(i) for f in PER_PLACE]
-        return str([z3.simplify(x).sexpr() if z3.is_expr(x) else x for x in [guard, *fields, n.batch(u, i)]])
-    right = {name: terms(step) for name, step in transitions().items()}
-    return [name for name, step in transitions(bug).items() if terms(step) != right.get(name)]
+def text(step):
+    """All that a step is, to compare it by."""
+    guard, n = step(s, t, k)
+    fields = (
+        [getattr(n, f) for f in VARIABLES]
+        + [getattr(n, f)(u) for f in PER_AGENT]
+        + [getattr(n, f)(i) for f in PER_PLACE]
+    )
+    return str([z3.simplify(x).sexpr() if z3.is_expr(x) else x for x in [guard, *fields, n.batch(u, i)]])
 
 
 def check_bugs(names):
-    failures = 0
+    failures, right = 0, {name: text(step) for name, step in transitions().items()}
     for bug in names:
-        unproved = prove(bug, only=changed_by(bug), timeout=20_000, check_hypotheses=False).unproved
+        changed = [
+            name for name, step in transitions(bug).items() if text(step) != right.get(name)
+        ]  # the others are proved already
+        unproved = prove(bug, only=changed, timeout=20_000, check_hypotheses=False).unproved
         harmless = bug in VARIANTS
         failures += bool(unproved) == harmless
-        print(f"{bug:56} " + ("proved" if not unproved else "breaks " + ", ".join(f"{a}: {b}" for a, b, _, _ in unproved[:3])), flush=True)
+        print(
+            f"{bug:56} "
+            + (
+                "proved"
+                if not unproved
+                else "breaks " + ", ".join(f"{a}: {b}" for a, b, _, _ in unproved[:3])
+            ),
+            flush=True,
+        )
     print(f"{len(names)} planted bugs and variants, {failures} with another outcome than expected")
     return failures
 
@@ -172,9 +223,13 @@ if __name__ == "__main__":
         sys.exit(check_bugs(words[1:] or BUGS + VARIANTS) > 0)
     steering = ghosts_that_steer()
     proof = prove(only=words)
-    print(f"{len(transitions())} steps, {len(LOCATIONS) - 1} locations, {len(INVARIANT)} conjuncts, {len(GOALS) + len(STEP_GOALS) + len(CHANGE_GOALS) + 3} goals")
-    print(f"{proof.asked} queries, {proof.asked - len(proof.unproved)} proved, {time.time() - proof.began:.0f} s, "
-          f"slowest {proof.slowest[0]:.1f} s ({proof.slowest[1]})")
+    print(
+        f"{len(transitions())} steps, {len(LOCATIONS) - 1} locations, {len(INVARIANT)} conjuncts, {len(GOALS) + len(STEP_GOALS) + len(CHANGE_GOALS) + 3} goals"
+    )
+    print(
+        f"{proof.asked} queries, {proof.asked - len(proof.unproved)} proved, {time.time() - proof.began:.0f} s, "
+        f"slowest {proof.slowest[0]:.1f} s ({proof.slowest[1]})"
+    )
     for step, claim, answer, model in proof.unproved:
         print(f"    NOT PROVED {step}: {claim} ({answer})")
     for name in proof.contradictory:
