@@ -1,11 +1,13 @@
-"""Searches every state that a few agents can reach. The steps, the invariant and the goals of the model are printed as C++ from the very
-terms that prove.py proves, and the program is compiled and run (g++).
+"""Searches every state that a few agents can reach. The steps, the invariant and the goals of the
+model are printed as C++ from the very terms that prove.py proves, and the program is compiled
+and run (g++).
 
     explore.py small | big      the configurations of that list; each search is complete, or the run fails
     explore.py bugs [NAME..]    each planted bug must break a goal; prints a shortest run that does
     explore.py deadlocks        planted bugs must leave states from which nobody gets home, if no goal stops the search
 
-`nowhere` counts the states from which progress alone (no new request, no cancelling, no spurious wake-up) cannot bring everybody home.
+`nowhere` counts the states from which progress alone (no new request, no cancelling, no spurious
+wake-up) cannot bring everybody home.
 """
 
 import hashlib

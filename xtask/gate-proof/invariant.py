@@ -1,7 +1,8 @@
-"""What is always so (the invariant, conjunct by conjunct, under the numbers of docs/design.md), what follows from it (the goals), and
-the bugs that the proof must catch.
+"""What is always so (the invariant, conjunct by conjunct, under the numbers of docs/design.md),
+what follows from it (the goals), and the bugs that the proof must catch.
 
-Each conjunct is a function of a state, of some agents and of some places: it holds for all of them.
+Each conjunct is a function of a state, of some agents and of some places: it holds for all of
+them.
 """
 
 from model import *
@@ -82,7 +83,8 @@ def initial(s, t, i):
 
 
 def assumptions(s, agents):
-    """About the constants. An upgradable reader holds more than half, and REST has room for a reader."""
+    """About the constants. An upgradable reader holds more than half, and REST has room for a
+    reader."""
     return [
         s.M >= 1,
         s.B >= 0,
@@ -93,7 +95,7 @@ def assumptions(s, agents):
     ] + [s.want(a) >= 1 for a in agents]
 
 
-# ---- The invariant ----------------------------------------------------------------------------------------------------------------
+# ---- The invariant -------------------------------------------------------------------------------
 def upcoming(s):
     """What `due` is to be when the list is freed."""
     return If(s.next < s.length, s.need_sum(s.next + 1), nobody(s))
@@ -361,7 +363,7 @@ def I11_head_is_known(s):
     return Implies(s.length > 0, Or(s.ishead(s.at(0)), And(s.qlock, among(s.pc(s.editor), FREE, CAS))))
 
 
-# ---- What it is for ---------------------------------------------------------------------------------------------------------------
+# ---- What it is for ------------------------------------------------------------------------------
 @goal(2)
 def exclusion(s, t, u):
     return And(s.held(t) + s.free <= s.total, Implies(t != u, s.held(t) + s.held(u) + s.free <= s.total))
@@ -445,7 +447,8 @@ def nobody_stands_before_an_upgrade(s, t, u):
 
 @goal()
 def sums_fit_into_u32(s):
-    """With M = 2^31 - 1: what is called, and with it whoever is next, is less than u32::MAX, which stands for nobody."""
+    """With M = 2^31 - 1: what is called, and with it whoever is next, is less than u32::MAX,
+    which stands for nobody."""
     return And(
         0 <= s.called,
         s.called <= s.M,
@@ -517,8 +520,9 @@ def clearing_clears(s, n, t):
 
 @change()
 def head_keeps_fitting(s, n, t):
-    """With the door shut, what fits the head goes on fitting until it has left or is dismissed. What goes through a shut door: recursive
-    reads, upgrades, forgetting, and a writer that passes a leaked upgrade."""
+    """With the door shut, what fits the head goes on fitting until it has left or is dismissed.
+    What goes through a shut door: recursive reads, upgrades, forgetting, and a writer that
+    passes a leaked upgrade."""
     h = s.at(0)
     fits = And(
         s.length > 0, s.ishead(h), s.state(h) != DISMISSED, s.queued, s.bypass == s.B, need(s, h) <= s.free
@@ -538,7 +542,7 @@ def nothing_is_made_or_lost(s, n, t):
     return And(n.free >= 0, n.free + n.held(t) + n.add - n.total == s.free + s.held(t) + s.add - s.total)
 
 
-# ---- Planted bugs -----------------------------------------------------------------------------------------------------------------
+# ---- Planted bugs --------------------------------------------------------------------------------
 BUGS = [
     "arriving is not counted",
     "queueing does not judge",

@@ -1,5 +1,6 @@
-"""The links of src/local/waitlist.rs (prev, next, head; the last node is the head's prev; WaitList::next) do what model.py's abstract list
-says, for any length. One query for each operation, and planted bugs that must fail."""
+"""The links of src/local/waitlist.rs (prev, next, head; the last node is the head's prev;
+WaitList::next) do what model.py's abstract list says, for any length. One query for each
+operation, and planted bugs that must fail."""
 
 import sys
 import z3

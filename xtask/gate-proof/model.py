@@ -1,17 +1,20 @@
-"""The gate as a transition system, for any number of agents. An agent is one acquisition at a time: a thread, a future, a guard.
+"""The gate as a transition system, for any number of agents. An agent is one acquisition at a time:
+a thread, a future, a guard.
 
-One step is one access that others can see: of the state word, of `due`, of a node's state. What is done to the list under QLOCK, and
-seen by nobody else (links, handles, the maximum), is joined to a neighbouring step. `judged` is the local copy of the free permits by
-which the holder of QLOCK judges; a compare-and-swap is a step whose guard says that the word's permits are still that copy, which
-allows more than the engine does.
+One step is one access that others can see: of the state word, of `due`, of a node's state. What is
+done to the list under QLOCK, and seen by nobody else (links, handles, the maximum), is joined to a
+neighbouring step. `judged` is the local copy of the free permits by which the holder of QLOCK
+judges; a compare-and-swap is a step whose guard says that the word's permits are still that copy,
+which allows more than the engine does.
 
-Each step is a function (s, t, k) -> (guard, next state): agent t makes it in state s; k is a number that the step is free to choose.
+Each step is a function (s, t, k) -> (guard, next state): agent t makes it in state s; k is a
+number that the step is free to choose.
 """
 
 import z3
 from terms import And, Iff, If, Implies, Not, Or, among, put
 
-# ---- Where an agent can be --------------------------------------------------------------------------------------------------------
+# ---- Where an agent can be -----------------------------------------------------------------------
 LOCATIONS = """
     IDLE     wants nothing, holds nothing
     HOLD     holds permits
@@ -37,7 +40,7 @@ for number, location in enumerate(LOCATIONS):
     globals()[location] = number
 ASLEEP, CALLED, RECALLED, DISMISSED = range(4)
 
-# ---- State ------------------------------------------------------------------------------------------------------------------------
+# ---- State ---------------------------------------------------------------------------------------
 INT, BOOL, AGENT = "int", "bool", "agent"
 CONSTANTS = dict(
     M=INT,  # MAX_PERMITS
@@ -143,7 +146,7 @@ def symbolic():
     return agent, State(made)
 
 
-# ---- Words about a state ----------------------------------------------------------------------------------------------------------
+# ---- Words about a state -------------------------------------------------------------------------
 def need(s, t):
     return If(s.up(t), s.REST, s.want(t))
 
@@ -212,7 +215,7 @@ def calling(s):
     )
 
 
-# ---- Pieces of steps --------------------------------------------------------------------------------------------------------------
+# ---- Pieces of steps -----------------------------------------------------------------------------
 def go(s, t, location, **changes):
     return s.but(pc=put(s.pc, t, location), **changes)
 
@@ -295,7 +298,8 @@ def push_back(s, t):
 
 
 def push_front(s, t):
-    """Everybody is recalled already. Ghost: each waiter has one more before it, and whoever was first is not."""
+    """Everybody is recalled already. Ghost: each waiter has one more before it, and whoever was
+    first is not."""
     sums, at = s.need_sum, s.at
     return newcomer(
         s.but(
@@ -330,7 +334,8 @@ def unlink(s, t, keep_called=False):
 
 
 def tell(s, t, w, dismiss, count=None):
-    """The editor t calls or dismisses w, which is at(next), and takes its handle, if it has one, into the batch."""
+    """The editor t calls or dismisses w, which is at(next), and takes its handle, if it has one,
+    into the batch."""
     has, end, n, sums = s.handle(w), s.batch_len(t), need(s, w), s.need_sum
     count = Not(dismiss) if count is None else count
     return s.but(
@@ -367,7 +372,7 @@ def fall_asleep(s, t, handle=True):
     )
 
 
-# ---- The steps --------------------------------------------------------------------------------------------------------------------
+# ---- The steps -----------------------------------------------------------------------------------
 CHOOSES = {"release", "release_fairly", "add", "forget_take", "forget_held"}  # those that use k
 
 

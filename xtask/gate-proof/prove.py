@@ -1,12 +1,13 @@
-"""Proves by induction that the invariant holds for any number of agents, any needs, any budget and any batch size: one query for each step
-and conjunct, and that the goals follow from it.
+"""Proves by induction that the invariant holds for any number of agents, any needs, any budget and
+any batch size: one query for each step and conjunct, and that the goals follow from it.
 
     prove.py            the proof
     prove.py bugs       each planted bug must leave something unproved, each variant nothing
     prove.py STEP..     some steps only; with -m, a state in which the first unproved claim fails
 
-The queries are free of quantifiers: the hypothesis is used at the agents and places that a step can touch (`instances`), and the claim
-is made for an agent u and places i, j about which nothing else is known.
+The queries are free of quantifiers: the hypothesis is used at the agents and places that a step
+can touch (`instances`), and the claim is made for an agent u and places i, j about which nothing
+else is known.
 """
 
 import sys
@@ -87,7 +88,8 @@ class Proof:
         )
 
     def given(self, name, facts):
-        """Hypotheses for the claims that follow. Such as contradict each other would prove anything."""
+        """Hypotheses for the claims that follow. Such as contradict each other would prove
+        anything."""
         self.name, self.solver = name, z3.Solver()
         self.solver.set("timeout", self.timeout)
         for fact in facts:
@@ -116,8 +118,9 @@ class Proof:
 
 
 def ghosts_that_steer():
-    """Ghosts may be written, but nothing real may depend on them. (`token` depends on `carried`: an old handle's wake-up is lost, which
-    leaves fewer wake-ups than there are; one that comes from nowhere is allowed besides.)"""
+    """Ghosts may be written, but nothing real may depend on them. (`token` depends on `carried`:
+    an old handle's wake-up is lost, which leaves fewer wake-ups than there are; one that
+    comes from nowhere is allowed besides.)"""
 
     def names(term):
         seen, todo, found = set(), [term] if z3.is_expr(term) else [], set()

@@ -1,6 +1,8 @@
-"""Does the model allow what the shipped engine does? trace/ runs the unmodified files of src/local on real threads and writes down every
-access of the word, of `due`, of the maximum and of node states, in order. Each must be a step of the model whose guard holds and whose new
-word, `due`, maximum or state is the one that was written, on the node that the model says. The goals are looked at on the way.
+"""Does the model allow what the shipped engine does? trace/ runs the unmodified files of src/local
+on real threads and writes down every access of the word, of `due`, of the maximum and of node
+states, in order. Each must be a step of the model whose guard holds and whose new word, `due`,
+maximum or state is the one that was written, on the node that the model says. The goals are
+looked at on the way.
 
     replay.py ROUNDS    logs of so many rounds of the programs below
     replay.py bugs      each bug planted in a copy of the source must be rejected

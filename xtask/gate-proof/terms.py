@@ -1,5 +1,6 @@
-"""Connectives that work on Python values and on z3 terms alike, so that one definition of the model serves for replaying logs (values),
-for proving (terms) and for searching (terms, printed as C++)."""
+"""Connectives that work on Python values and on z3 terms alike, so that one definition of the
+model serves for replaying logs (values), for proving (terms) and for searching (terms,
+printed as C++)."""
 
 import z3
 

@@ -1,4 +1,5 @@
-"""The arithmetic of src/local/word.rs, and what gate.rs and waitlist.rs do with words and sums, means what model.py says: for all 2^64 words.
+"""The arithmetic of src/local/word.rs, and what gate.rs and waitlist.rs do with words and sums,
+means what model.py says: for all 2^64 words.
 
 The code is transcribed by hand, so each transcribed line must still stand in the source.
 """
