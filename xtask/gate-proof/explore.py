@@ -349,7 +349,6 @@ SHOWN_BY = {
     "due is too large by one": TWO_LOCKERS,
     "the head's leaving does not clear the budget": TWO_LOCKERS,
     "due is stored after the list is free": TWO_LOCKERS,
-    "call reads due before the word": THREE_LOCKERS,
     "a full batch is the last one": RESIZED_BY_A_THIRD,
     "close tells only those whose turn has come": RESIZED,
     "anybody may enter alone": SOME_AND_MANY,

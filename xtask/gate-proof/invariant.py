@@ -555,7 +555,6 @@ BUGS = [
     "due is too large by one",
     "the head's leaving does not clear the budget",
     "due is stored after the list is free",
-    "call reads due before the word",
     "a full batch is the last one",
     "close tells only those whose turn has come",
     "anybody may enter alone",

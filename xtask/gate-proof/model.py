@@ -677,33 +677,22 @@ def transitions(bug=None):
     def flags(s):
         return And(s.queued, Not(s.full), Not(s.qlock))
 
-    early = is_("call reads due before the word")
-
     @step
     def call_load(s, t, k):
-        if early:
-            return s.pc(t) == CALL, go(s, t, CALL_DUE, seen=put(s.seen, t, s.due))
         return And(s.pc(t) == CALL, flags(s)), go(s, t, CALL_DUE, seen=put(s.seen, t, s.free))
 
     @step
     def call_quit(s, t, k):
-        if early:
-            return And(s.pc(t) == CALL_DUE, Not(And(flags(s), s.free >= s.seen(t)))), rest(s, t)
         return And(s.pc(t) == CALL, Not(flags(s))), rest(s, t)
 
     @step
     def call_due(s, t, k):
-        if early:
-            return And(s.pc(t) == CALL_DUE, flags(s), s.free >= s.seen(t)), go(
-                s, t, CALL_CAS, seen=put(s.seen, t, s.free)
-            )
-        return And(s.pc(t) == CALL_DUE, Or(s.seen(t) >= s.due, is_("V: call disregards due"))), go(
-            s, t, CALL_CAS
-        )
+        reached = Or(s.seen(t) >= s.due, is_("V: call disregards due"))
+        return And(s.pc(t) == CALL_DUE, reached), go(s, t, CALL_CAS)
 
     @step
     def call_not_due(s, t, k):
-        return And(s.pc(t) == CALL_DUE, s.seen(t) < s.due, not early), rest(s, t)
+        return And(s.pc(t) == CALL_DUE, s.seen(t) < s.due), rest(s, t)
 
     @step
     def call_lock(s, t, k):

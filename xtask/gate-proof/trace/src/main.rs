@@ -202,7 +202,8 @@ fn main() {
         thread::sleep(Duration::from_millis(2));
     }
     let log = LOG.lock().unwrap();
-    let lines: String = log.iter().map(|(who, what, a, b)| format!("{who} {what} {a} {b}\n")).collect();
+    let lines: String =
+        log.iter().map(|(who, what, a, b)| format!("{who} {what} {a} {b}\n")).collect();
     print!("{lines}");
     process::exit(0);
 }
