@@ -110,6 +110,8 @@ mod base;
 mod error;
 mod info;
 mod local;
+#[cfg(loom)]
+pub mod model;
 mod sys;
 mod wait;
 

@@ -17,6 +17,9 @@ mod waitlist;
 mod ways;
 mod word;
 
+#[cfg(loom)]
+pub(crate) use {order::ALL as ALL_ORDERINGS, taken::Gated};
+
 pub use lock::{LocalLock, LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLockGuard};
 pub use rwlock::{
     MappedReadGuard, MappedWriteGuard, OwnedMappedReadGuard, OwnedMappedWriteGuard, OwnedReadGuard,

@@ -575,6 +575,13 @@ impl LocalSemaphore {
     }
 }
 
+#[cfg(loom)]
+impl super::taken::Gated for LocalSemaphore {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
 /// Nothing is always free, whoever waits.
 #[inline]
 const fn request(n: u32) -> Request {

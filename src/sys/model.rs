@@ -1,8 +1,8 @@
 //! Loom's versions, with two switches that loom lacks: loads that conflict with everything, and
 //! orderings that can be weakened one at a time.
 
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool as Switch, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use loom::sync::{Arc, Notify};
@@ -10,26 +10,32 @@ use loom::sync::{Arc, Notify};
 /// So few that small models see what happens when there are more.
 pub(crate) const WAKES_AT_ONCE: usize = 2;
 
-static STRONG_LOADS: Switch = Switch::new(false);
-static WEAKENED: RwLock<Option<(&'static str, Ordering)>> = RwLock::new(None);
+// Loom runs all threads of a model on the one that checks it, so models that run beside each other
+// have switches of their own.
+thread_local! {
+    static STRONG_LOADS: Cell<bool> = const { Cell::new(false) };
+    static WEAKENED: Cell<Option<(&'static str, Ordering)>> = const { Cell::new(None) };
+}
 
 /// Whether loads are made as `fetch_or(0)`.
 ///
 /// Loom 0.7's partial-order reduction remembers only the last access to an atomic, so a thread's
 /// own load hides another thread's (loom#392, loom#166). A read-modify-write conflicts with every
 /// access, so the reduction is complete for interleavings then; stale values are the business of
-/// the other mode.
+/// the other mode. Stores are made as `swap` along with it: loom does not know that nothing comes
+/// between a read-modify-write's read and its write, and would let a plain store be undone by one
+/// that came before it.
 pub fn strong_loads(on: bool) {
-    STRONG_LOADS.store(on, Ordering::SeqCst);
+    STRONG_LOADS.set(on);
 }
 
 /// Weakens the ordering of one named site (see `local/order.rs`), or of none.
 pub fn weaken(site: Option<(&'static str, Ordering)>) {
-    *WEAKENED.write().expect("nothing panics under this lock") = site;
+    WEAKENED.set(site);
 }
 
 pub(crate) fn effective(site: &'static str, ordering: Ordering) -> Ordering {
-    match *WEAKENED.read().expect("nothing panics under this lock") {
+    match WEAKENED.get() {
         Some((weakened, weaker)) if weakened == site => weaker,
         _ => ordering,
     }
@@ -48,7 +54,7 @@ macro_rules! atomic {
 
             #[track_caller]
             pub(crate) fn load(&self, ordering: Ordering) -> $value {
-                if STRONG_LOADS.load(Ordering::Relaxed) {
+                if STRONG_LOADS.get() {
                     self.0.fetch_or($zero, ordering)
                 } else {
                     self.0.load(ordering)
@@ -57,7 +63,11 @@ macro_rules! atomic {
 
             #[track_caller]
             pub(crate) fn store(&self, value: $value, ordering: Ordering) {
-                self.0.store(value, ordering);
+                if STRONG_LOADS.get() {
+                    self.0.swap(value, ordering);
+                } else {
+                    self.0.store(value, ordering);
+                }
             }
 
             #[track_caller]

@@ -1,0 +1,30 @@
+//! The models that loom checks: see docs/verification.md for what they show and what they do not.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom` runs the fast tier;
+//! `cargo xtask verify` runs it with progress and writes the page.
+
+#[cfg(loom)]
+mod checker;
+#[cfg(loom)]
+mod exclusion;
+#[cfg(loom)]
+mod harness;
+#[cfg(loom)]
+mod permits;
+#[cfg(loom)]
+mod readers;
+#[cfg(loom)]
+mod steps;
+
+#[cfg(loom)]
+fn main() {
+    let mut suite = harness::Suite::new();
+    checker::tests(&mut suite);
+    exclusion::models(&mut suite);
+    permits::models(&mut suite);
+    readers::models(&mut suite);
+    suite.run();
+}
+
+#[cfg(not(loom))]
+fn main() {}

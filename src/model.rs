@@ -1,0 +1,40 @@
+//! The door for the verification suite: what models need to switch and to see, and users do not.
+//!
+//! It is there under `--cfg loom` only, and no part of the crate's promise of stability.
+
+use std::sync::atomic::Ordering;
+
+use crate::local::{ALL_ORDERINGS, Gated};
+use crate::{LocalLock, LocalSemaphore, ReadWriteLock};
+
+pub use crate::sys::model::{strong_loads, weaken};
+
+/// Every named memory ordering of the primitives.
+pub fn orderings() -> impl Iterator<Item = (&'static str, Ordering)> {
+    ALL_ORDERINGS.iter().map(|site| (site.name, site.ordering))
+}
+
+/// A primitive whose state can be compared with that of a new one.
+pub trait Pristine {
+    /// Whether nobody is in, nobody waits, and nothing is left over in the state word. That it is
+    /// closed does not count.
+    fn is_pristine(&self) -> bool;
+}
+
+impl<T: ?Sized> Pristine for LocalLock<T> {
+    fn is_pristine(&self) -> bool {
+        self.gate().is_pristine()
+    }
+}
+
+impl<T: ?Sized> Pristine for ReadWriteLock<T> {
+    fn is_pristine(&self) -> bool {
+        self.gate().is_pristine()
+    }
+}
+
+impl Pristine for LocalSemaphore {
+    fn is_pristine(&self) -> bool {
+        self.gate().is_pristine()
+    }
+}
