@@ -360,32 +360,3 @@ fn the_largest_number_of_readers() {
     // A reader and an upgradable one at least, and no more than the permits can count.
     const { assert!(ReadWriteLock::MAX_READERS >= 1_000_000_000) };
 }
-
-/// What a debug build says of a read behind a waiting writer is written to standard error of a
-/// process of its own.
-#[cfg(debug_assertions)]
-#[test]
-fn a_second_read_behind_a_writer_is_told() {
-    const CHILD: &str = "WARDED_SECOND_READ";
-    if std::env::var_os(CHILD).is_some() {
-        let lock = ReadWriteLock::new(1).with_name("index");
-        let _first = lock.read();
-        let quiet = lock.read();
-        drop(quiet);
-        let _writer = Task::waiting(lock.write_async());
-        drop(lock.read_recursive());
-        drop(lock.read());
-        return;
-    }
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_second_read_behind_a_writer_is_told", "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    assert!(child.status.success());
-    let told = String::from_utf8(child.stderr).unwrap();
-    let told: Vec<_> = told.lines().filter(|line| line.starts_with("warded:")).collect();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("\"index\"") && told[0].contains("read_recursive"), "{}", told[0]);
-    assert_eq!(told[0].matches(file!()).count(), 2, "both places: {}", told[0]);
-}

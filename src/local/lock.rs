@@ -57,7 +57,8 @@ pub(super) const LOCK: Request = Request::of_all(PERMIT);
 /// There is no poisoning. A panic drops the guard like any other way out, and the next holder sees
 /// the data as the panic left them; whoever cannot bear that keeps a flag beside the data. As for
 /// the auto traits, the lock is `UnwindSafe` and `RefUnwindSafe` exactly when the data are
-/// `UnwindSafe`: a caught panic may let somebody see half-changed data.
+/// `UnwindSafe`: a caught panic may let somebody see half-changed data. (std's locks, which poison,
+/// are both whatever the data; parking_lot's are `UnwindSafe` like these, and never `RefUnwindSafe`.)
 ///
 /// # Cancellation
 /// Every future of this type is cancel-safe: dropped at any await, it has taken nothing, and
