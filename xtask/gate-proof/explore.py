@@ -325,7 +325,7 @@ BIG = [
     gate(2, 1, 1, [1, 1, 2], [0, 1, 0], ghosts=0),
     gate(1, 1, 9, [1, 1, 1], [0, 1, 1], M=2, ghosts=0),
     gate(3, 1, 2, [1, 2, 3], [1, 0, 0], ghosts=0),
-    rwlock(1, 9, [1, 2, 3], [0, 1, 0], total=3),
+    rwlock(1, 9, [1, 2, 3], [0, 1, 0], total=3, ghosts=0),
     rwlock(0, 1, [2, 2, 3], [0, 1, 0], total=3, ghosts=0),
     rwlock(1, 1, [1, 1, 3], [0, 0, 1], total=3, ghosts=0),
     rwlock(2, 1, [2, 1, 3], [1, 0, 0], total=3, ghosts=0),
