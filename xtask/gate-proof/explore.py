@@ -304,7 +304,8 @@ def rwlock(B, BATCH, want, task, total=5, **more):
     )
 
 
-# Locks; semaphores, which may close and change their maximum (M); read-write locks (of 5 permits: a reader 1, an upgradable one 3, a writer 5).
+# Locks; semaphores, which may close and change their maximum (up to M); read-write locks. Of those
+# with 5 permits a reader takes 1, an upgradable reader 3, a writer 5; of those with 3, it is 1, 2, 3.
 SMALL = [
     lock(0, 9, [0, 1]),
     lock(1, 1, [0, 1]),
@@ -324,12 +325,12 @@ BIG = [
     gate(2, 1, 1, [1, 1, 2], [0, 1, 0], ghosts=0),
     gate(1, 1, 9, [1, 1, 1], [0, 1, 1], M=2, ghosts=0),
     gate(3, 1, 2, [1, 2, 3], [1, 0, 0], ghosts=0),
-    rwlock(1, 9, [1, 3, 5], [0, 1, 0]),
-    rwlock(0, 1, [3, 3, 5], [0, 1, 0]),
-    rwlock(1, 1, [1, 1, 5], [0, 0, 1]),
-    rwlock(2, 1, [3, 1, 5], [1, 0, 0]),
-    rwlock(1, 9, [1, 3, 5], [0, 1, 0], recursive=[1, 0, 0]),
-    rwlock(1, 9, [3, 3, 5], [1, 0, 0], leaky=1, heir=[1, 0, 0]),
+    rwlock(1, 9, [1, 2, 3], [0, 1, 0], total=3, ghosts=0),
+    rwlock(0, 1, [2, 2, 3], [0, 1, 0], total=3, ghosts=0),
+    rwlock(1, 1, [1, 1, 3], [0, 0, 1], total=3, ghosts=0),
+    rwlock(2, 1, [2, 1, 3], [1, 0, 0], total=3, ghosts=0),
+    rwlock(1, 9, [1, 2, 3], [0, 1, 0], total=3, recursive=[1, 0, 0], ghosts=0),
+    rwlock(1, 9, [2, 1, 3], [1, 0, 0], total=3, leaky=1, heir=[1, 0, 0], ghosts=0),
 ]
 # Where each planted bug shows.
 TWO_LOCKERS, THREE_LOCKERS = lock(1, 1, [0, 1]), lock(1, 9, [0, 1, 0])
@@ -371,7 +372,6 @@ DEADLOCKS = [
     "it falls asleep without a handle",
     "due is too large by one",
     "upgrade queues at the back",
-    "the dismissed are counted as called",
 ]
 
 
@@ -391,26 +391,24 @@ def check_all(configurations):
     failures, total, taken = 0, 0, set()
     for c in configurations:
         r = explore(c)
-        ok = r.get("complete") == 1 and r["nowhere"] == (
-            r["nowhere"] if c.get("leaky") else 0
-        )  # a leaked upgrade stays
+        ok = r.get("complete") == 1 and (r["nowhere"] == 0 or c.get("leaky"))  # a leaked upgrade stays
         failures += not ok
         total += r["states"]
         taken |= set(transitions()) - set(r.get("never", "").split())
+        shown = [
+            key
+            for key in ("states", "overtaken", "nowhere", "broken", "run")
+            if key in r and (key != "overtaken" or c.get("ghosts", 1))
+        ]
         print(
-            f"{'' if ok else 'FAILED '}{describe(c)}: "
-            + ", ".join(
-                f"{key} {r[key]}"
-                for key in ("states", "overtaken", "longest", "nowhere", "complete", "broken", "run")
-                if key in r
-            ),
+            f"    {'' if ok else 'FAILED '}{describe(c)}: " + ", ".join(f"{key} {r[key]}" for key in shown),
             flush=True,
         )
-    missing = sorted(set(transitions()) - taken)
+    never = sorted(set(transitions()) - taken)
     print(
-        f"{len(configurations)} searches, {total} states, {failures} failed; steps never taken: {missing or 'none'}"
+        f"    {len(configurations)} searches, {total} states, {failures} failed; steps never taken: {never or 'none'}"
     )
-    return failures or len(missing)
+    return failures or configurations is BIG and len(never)  # two agents cannot do everything
 
 
 def check_bugs(bugs):
@@ -428,15 +426,17 @@ def check_deadlocks():
     failures = 0
     for bug in [None, *DEADLOCKS]:
         for c in [
-            rwlock(1, 9, [3, 5], [1, 0]),
+            rwlock(1, 9, [1, 2, 3], [0, 1, 0], total=3, ghosts=0),
             gate(2, 1, 9, [1, 2, 1], [0, 0, 1], fixed=1, ghosts=0),
             gate(2, 1, 1, [1, 2], [0, 1], M=2),
         ]:
             r = explore(c, bug, goals=False)
-            if r["nowhere"] or bug is None and r["nowhere"] != 0:
+            if r["nowhere"]:
                 break
-        failures += (r["nowhere"] != 0) != (bug is not None)
-        print(f"{bug or 'no bug':56} {r['states']} states, from {r['nowhere']} nobody gets home", flush=True)
+        failures += not r["complete"] or (r["nowhere"] != 0) != (bug is not None)
+        print(
+            f"    {bug or 'no bug':52} {r['states']} states, from {r['nowhere']} nobody gets home", flush=True
+        )
     return failures
 
 

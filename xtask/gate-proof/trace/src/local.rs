@@ -6,6 +6,8 @@ pub mod gate;
 mod order;
 #[path = "../../../../src/local/parker.rs"]
 mod parker;
+#[path = "../../../../src/local/teller.rs"]
+pub mod teller;
 #[path = "../../../../src/local/waitlist.rs"]
 mod waitlist;
 #[path = "../../../../src/local/word.rs"]

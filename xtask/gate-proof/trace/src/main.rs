@@ -22,8 +22,12 @@ use std::time::{Duration, Instant};
 
 use error::LockError;
 use local::gate::{Gate, Request, Urgency};
+use local::teller::Teller;
 use sys::{LOG, begin, mark, random};
 use wait::Wait;
+
+/// Who is told of waits.
+const NOBODY: Teller<'_> = Teller::of(None);
 
 /// What error.rs names of the semaphore.
 struct LocalSemaphore;
@@ -96,14 +100,14 @@ impl Agent<'_> {
             self.poll(request)
         } else {
             let patient = random(3) != 0;
-            self.gate.acquire(request, (!patient).then(Instant::now)).is_ok()
+            self.gate.acquire(request, (!patient).then(Instant::now), NOBODY).is_ok()
         };
         mark(if entered { "entered" } else { "refused" }, 0);
         entered
     }
 
     fn poll(&self, request: Request) -> bool {
-        let mut future = Box::pin(self.gate.acquire_async(request));
+        let mut future = Box::pin(self.gate.acquire_async(request, NOBODY));
         let mut patience = if random(3) == 0 { random(4) } else { u64::MAX };
         loop {
             let waker = Arc::new(Wakes(thread::current())).into();
