@@ -88,20 +88,33 @@ fn load_then_store(loads: Loads) -> Seen {
     two(side, side)
 }
 
-/// <https://github.com/tokio-rs/loom/issues/166>: a load whose value nobody uses.
+/// <https://github.com/tokio-rs/loom/issues/166>: a load whose value nobody uses hides executions.
 fn redundant_load(loads: Loads) -> Seen {
     two(
         move |cells| {
-            load(&cells[0], loads, SeqCst);
             store(&cells[0], 1, loads, SeqCst);
-            load(&cells[1], loads, SeqCst)
-        },
-        move |cells| {
-            load(&cells[0], loads, SeqCst);
             store(&cells[1], 1, loads, SeqCst);
-            load(&cells[0], loads, SeqCst)
+            store(&cells[1], 0, loads, SeqCst);
+            load(&cells[0], loads, SeqCst);
+            store(&cells[0], 0, loads, SeqCst);
+            0
         },
+        move |cells| load(&cells[1], loads, SeqCst) * 10 + load(&cells[0], loads, SeqCst),
     )
+}
+
+/// <https://github.com/tokio-rs/loom/issues/282>: nothing comes between the read and the write of a
+/// read-modify-write, so a store that it has read cannot come after it.
+fn swap_against_store(loads: Loads) -> Seen {
+    outcomes(move || {
+        let cell = Arc::new(AtomicU32::new(0));
+        let (one, two) = (Arc::clone(&cell), Arc::clone(&cell));
+        let one = thread::spawn(move || store(&one, 1, loads, Relaxed));
+        let two = thread::spawn(move || two.swap(2, Relaxed));
+        one.join().expect("it does not panic");
+        let swapped = two.join().expect("it does not panic");
+        format!("{swapped}{}", load(&cell, loads, Relaxed))
+    })
 }
 
 fn store_buffering(loads: Loads, ordering: [Ordering; 2], fenced: bool) -> Seen {
@@ -192,10 +205,17 @@ const TESTS: &[Test] = &[
     },
     Test {
         name: "redundant load (loom#166)",
-        allowed: &["01", "10", "11"],
-        weak: &[],
-        strong: &[],
+        allowed: &["00", "01", "010", "011"],
+        weak: &["00", "01", "011"],
+        strong: &["00", "01", "010", "011"],
         run: redundant_load,
+    },
+    Test {
+        name: "swap against store (loom#282)",
+        allowed: &["01", "12"],
+        weak: &["01", "02", "12"],
+        strong: &["01", "12"],
+        run: swap_against_store,
     },
     Test {
         name: "store buffering, relaxed",
@@ -253,8 +273,20 @@ const TESTS: &[Test] = &[
         strong: &["deadlock"],
         run: deadlock,
     },
-    Test { name: "a leak", allowed: &["Arc leaked", "ends"], weak: &["Arc leaked", "ends"], strong: &["Arc leaked", "ends"], run: leak },
-    Test { name: "a data race", allowed: &["Causality violation"], weak: &["Causality violation"], strong: &["Causality violation"], run: race },
+    Test {
+        name: "a leak",
+        allowed: &["Arc leaked", "ends"],
+        weak: &["Arc leaked", "ends"],
+        strong: &["Arc leaked", "ends"],
+        run: leak,
+    },
+    Test {
+        name: "a data race",
+        allowed: &["Causality violation"],
+        weak: &["Causality violation"],
+        strong: &["Causality violation"],
+        run: race,
+    },
 ];
 
 pub fn tests(suite: &mut Suite) {

@@ -214,6 +214,10 @@ impl Suite {
 
     pub fn run(self) -> ! {
         report_failures_at_once();
+        let sites: Vec<_> = warded::model::orderings()
+            .map(|(site, ordering)| (site, format!("{ordering:?}")))
+            .collect();
+        record(&json!({ "event": "sites", "sites": sites }));
         libtest_mimic::run(&Arguments::from_args(), self.trials).exit()
     }
 }

@@ -10,11 +10,15 @@ mod exclusion;
 #[cfg(loom)]
 mod harness;
 #[cfg(loom)]
+mod layer;
+#[cfg(loom)]
 mod permits;
 #[cfg(loom)]
 mod readers;
 #[cfg(loom)]
 mod steps;
+#[cfg(loom)]
+mod wakers;
 
 #[cfg(loom)]
 fn main() {
@@ -23,6 +27,8 @@ fn main() {
     exclusion::models(&mut suite);
     permits::models(&mut suite);
     readers::models(&mut suite);
+    layer::models(&mut suite);
+    wakers::models(&mut suite);
     suite.run();
 }
 

@@ -23,8 +23,8 @@ thread_local! {
 /// own load hides another thread's (loom#392, loom#166). A read-modify-write conflicts with every
 /// access, so the reduction is complete for interleavings then; stale values are the business of
 /// the other mode. Stores are made as `swap` along with it: loom does not know that nothing comes
-/// between a read-modify-write's read and its write, and would let a plain store be undone by one
-/// that came before it.
+/// between a read-modify-write's read and its write (loom#282), and would let a plain store be
+/// undone by one that came before it.
 pub fn strong_loads(on: bool) {
     STRONG_LOADS.set(on);
 }

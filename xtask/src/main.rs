@@ -5,6 +5,7 @@ mod fuzz;
 mod packages;
 mod steps;
 mod test;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Measures the primitives beside their rivals.
     Bench(bench::Args),
+    /// Runs the loom models, and writes docs/verification.md from what they record.
+    Verify(verify::Args),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Test => test::run(),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Verify(args) => verify::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -1,0 +1,118 @@
+//! Wakers that panic, or come back into the primitive that wakes them.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use warded::model::Pristine;
+use warded::{LocalLock, ReadWriteLock};
+
+use crate::harness::{About, BUDGETS, Suite, TWO_THREADS};
+use crate::steps::{Protected, beside, block_on, poll};
+
+/// Panics when it wakes, without a word on standard error.
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic::resume_unwind(Box::new("a waker panics"));
+    }
+}
+
+/// Takes the lock that wakes it, if it is free.
+struct Reentrant {
+    shared: Arc<Protected<LocalLock>>,
+    wakes: AtomicU32,
+}
+
+impl Wake for Reentrant {
+    fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+        if let Some(_guard) = self.shared.by.try_lock() {
+            self.shared.data.write();
+        }
+        // Queues, and leaves again.
+        if let Some(_guard) = crate::steps::poll_and_drop(self.shared.by.lock_async()) {
+            self.shared.data.write();
+        }
+    }
+}
+
+fn panicking(budget: u16) {
+    let shared = Protected::new(ReadWriteLock::new(()).with_bypass(budget));
+    let writing = shared.by.write();
+    let mut first = Box::pin(shared.by.read_async());
+    let waker = Waker::from(Arc::new(Panicking));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    beside(
+        &shared,
+        &[|shared| {
+            for _ in 0..2 {
+                block_on(async {
+                    let _guard = shared.by.read_async().await;
+                    shared.data.read();
+                });
+            }
+        }],
+        |shared| {
+            shared.data.write();
+            let released = panic::catch_unwind(AssertUnwindSafe(|| drop(writing)));
+            assert!(released.is_err(), "the panic went nowhere");
+            let guard = poll(first.as_mut());
+            assert!(guard.is_ready(), "the panic cost the first its turn");
+        },
+    );
+    drop(first);
+    assert!(shared.by.try_write().is_some(), "nobody is in, and nobody waits");
+    assert!(shared.by.is_pristine(), "something is left over in the state word");
+}
+
+fn reentrant(budget: u16) {
+    let shared = Protected::new(LocalLock::new(()).with_bypass(budget));
+    let held = shared.by.lock();
+    let waker = Arc::new(Reentrant { shared: Arc::clone(&shared), wakes: AtomicU32::new(0) });
+    let mut head = Box::pin(shared.by.lock_async());
+    let task = Waker::from(Arc::clone(&waker));
+    assert!(head.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
+    beside(
+        &shared,
+        &[|shared| {
+            for _ in 0..2 {
+                if let Some(_guard) = shared.by.try_lock() {
+                    shared.data.write();
+                }
+            }
+        }],
+        |shared| {
+            shared.data.write();
+            drop(held);
+        },
+    );
+    assert!(waker.wakes.load(Ordering::Relaxed) >= 1, "its turn came, and it was not woken");
+    let guard = block_on(head.as_mut());
+    shared.data.write();
+    drop(guard);
+    drop(head);
+    assert!(shared.by.try_lock().is_some(), "nobody is in, and nobody waits");
+    assert!(shared.by.is_pristine(), "something is left over in the state word");
+}
+
+pub fn models(suite: &mut Suite) {
+    let about = About {
+        model: "read-write/panicking-waker".to_owned(),
+        claim: "a waker that panics costs nobody a turn, and the panic comes out",
+        threads: 2,
+        operations: "a writer leaves before a future whose waker panics; read awaited, twice",
+        adversary: "a waker that panics",
+    };
+    suite.model(about, BUDGETS, TWO_THREADS, panicking);
+    let about = About {
+        model: "lock/reentrant-waker".to_owned(),
+        claim: "a waker may come back into the lock that wakes it",
+        threads: 2,
+        operations: "unlock before a future whose waker locks; try_lock twice",
+        adversary: "a waker that re-enters",
+    };
+    suite.model(about, BUDGETS, TWO_THREADS, reentrant);
+}

@@ -1,0 +1,129 @@
+//! docs/verification.md, from the records.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::Result;
+
+use super::records::{About, Checker, Model, Ordering, Record};
+
+/// The whole page.
+pub fn write(records: &[Record]) -> Result<String> {
+    let (mut models, mut checkers, mut orderings) = (Vec::new(), Vec::new(), Vec::new());
+    for record in records {
+        match record {
+            Record::Model(model) => models.push(model),
+            Record::Checker(test) => checkers.push(test),
+            Record::Ordering(ordering) => orderings.push(ordering),
+        }
+    }
+    let mut page = include_str!("page/head.md").to_owned();
+    model_table(&mut page, &models)?;
+    page += include_str!("page/orderings.md");
+    ordering_table(&mut page, &orderings)?;
+    page += include_str!("page/checker.md");
+    checker_table(&mut page, &checkers)?;
+    page += include_str!("page/limits.md");
+    Ok(page)
+}
+
+/// What the page claims, without how much was explored: models with their claims, orderings with
+/// their verdicts, and what loom sees.
+pub fn claims(page: &str) -> Vec<String> {
+    page.lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|row| row.split(" | ").take(5).collect::<Vec<_>>().join(" | "))
+        .collect()
+}
+
+fn model_table(page: &mut String, models: &[&Model]) -> Result<()> {
+    let mut by_model: BTreeMap<&About, Vec<&Model>> = BTreeMap::new();
+    for &model in models {
+        by_model.entry(&model.about).or_default().push(model);
+    }
+    let executions: u64 = models.iter().map(|model| model.executions).sum();
+    writeln!(
+        page,
+        "{} models in {} variants, {executions} executions.\n",
+        by_model.len(),
+        models.len()
+    )?;
+    writeln!(page, "| claim | model | threads | operations | adversary | budgets | explored |")?;
+    writeln!(page, "|---|---|---|---|---|---|---|")?;
+    for (about, variants) in by_model {
+        let About { claim, model, threads, operations, adversary } = about;
+        let mut budgets: Vec<_> = variants.iter().map(|variant| variant.budget).collect();
+        budgets.sort_unstable();
+        budgets.dedup();
+        let budgets: Vec<_> = budgets.iter().map(ToString::to_string).collect();
+        writeln!(
+            page,
+            "| {claim} | {model} | {threads} | {operations} | {adversary} | {} | {} |",
+            budgets.join(", "),
+            explored(&variants)
+        )?;
+    }
+    Ok(())
+}
+
+/// How far the variants of one model went.
+fn explored(variants: &[&Model]) -> String {
+    let mut by_extent: BTreeMap<(&str, Option<u32>), (u64, Vec<u16>)> = BTreeMap::new();
+    for variant in variants {
+        let extent = by_extent.entry((&variant.loads, variant.bound)).or_default();
+        extent.0 += variant.executions;
+        extent.1.push(variant.budget);
+    }
+    let extents: Vec<_> = by_extent
+        .into_iter()
+        .map(|((loads, bound), (executions, budgets))| {
+            let how = bound.map_or("exhaustive".to_owned(), |n| format!("at most {n} preemptions"));
+            let budgets: Vec<_> = budgets.iter().map(ToString::to_string).collect();
+            format!("{loads}, B = {}: {executions}, {how}", budgets.join(", "))
+        })
+        .collect();
+    extents.join("; ")
+}
+
+fn ordering_table(page: &mut String, orderings: &[&Ordering]) -> Result<()> {
+    if orderings.is_empty() {
+        writeln!(page, "Not run yet: `cargo xtask verify --full` does.")?;
+        return Ok(());
+    }
+    writeln!(page, "| site | ordering | weakened to | verdict | killed by, after executions |")?;
+    writeln!(page, "|---|---|---|---|---|")?;
+    for Ordering { site, ordering, weaker, killed_by } in orderings {
+        let (verdict, killer) = match killed_by {
+            Some((model, executions)) => ("needed", format!("{model}, {executions}")),
+            None => ("survives", "see below".to_owned()),
+        };
+        writeln!(page, "| {site} | {ordering} | {weaker} | {verdict} | {killer} |")?;
+    }
+    Ok(())
+}
+
+fn checker_table(page: &mut String, tests: &[&Checker]) -> Result<()> {
+    writeln!(page, "| program | loads | allowed | seen | verdict |")?;
+    writeln!(page, "|---|---|---|---|---|")?;
+    for Checker { checker, loads, allowed, seen, .. } in tests {
+        let missed: Vec<_> = allowed.iter().filter(|outcome| !seen.contains(outcome)).collect();
+        let invented: Vec<_> = seen.iter().filter(|outcome| !allowed.contains(outcome)).collect();
+        let verdict = match (missed.is_empty(), invented.is_empty()) {
+            (true, true) => "exact".to_owned(),
+            (false, true) => format!("misses {}", join(missed)),
+            (true, false) => format!("invents {}", join(invented)),
+            (false, false) => format!("misses {}, invents {}", join(missed), join(invented)),
+        };
+        writeln!(
+            page,
+            "| {checker} | {loads} | {} | {} | {verdict} |",
+            allowed.join(", "),
+            seen.join(", ")
+        )?;
+    }
+    Ok(())
+}
+
+fn join(outcomes: Vec<&String>) -> String {
+    outcomes.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
