@@ -1,0 +1,6 @@
+//! Many threads or tasks at one primitive. `cargo bench --bench contended -- --help` tells the rest.
+
+fn main() {
+    #[cfg(not(loom))]
+    warded_benches::contended::main();
+}

@@ -1,0 +1,3 @@
+//! What the rivals have to do.
+
+pub mod threads;

@@ -1,0 +1,2 @@
+//! Nobody else at the primitive.
+fn main() {}
