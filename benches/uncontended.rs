@@ -1,2 +1,7 @@
-//! Nobody else at the primitive.
-fn main() {}
+//! One thread at one primitive, with nobody in its way.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    #[cfg(not(loom))]
+    warded_benches::uncontended::main()?;
+    Ok(())
+}

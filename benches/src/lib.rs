@@ -2,10 +2,15 @@
 //! figures.
 #![cfg(not(loom))]
 
+pub mod bars;
 pub mod contended;
 pub mod figures;
+pub mod page;
 mod quiet;
+mod record;
 pub mod rivals;
+mod rounds;
 pub mod rows;
 pub mod scenarios;
 pub mod tables;
+pub mod uncontended;

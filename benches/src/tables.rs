@@ -1,13 +1,14 @@
-//! Figures as tables that a person reads.
+//! Figures as tables that a person reads, on the terminal and in a page.
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
+use crate::bars::{Bar, Bound, Verdict};
 use crate::figures::{Figures, Median, Round};
 
-/// Everything about one row.
-pub fn row(figures: &Figures) -> Table {
-    let mut table = table(&[
-        &figures.row,
+/// Everything about one row of threads or tasks.
+pub fn contended(figures: &Figures<Round>) -> Table {
+    let mut table = table([
+        &*figures.row,
         "Mops/s",
         "of ours",
         "p50",
@@ -18,18 +19,21 @@ pub fn row(figures: &Figures) -> Table {
         "least",
         "most",
     ]);
+    let ours = &figures.series[0];
     for series in &figures.series {
         let median = |figure: fn(&Round) -> f64| series.median(figure).value;
-        let ours = &figures.series[0];
         table.add_row([
             series.rival.clone(),
             spread(series.median(|round| round.throughput / 1e6)),
-            ratio(series.ratio(ours, |round| round.throughput)),
+            spread(series.ratio(ours, |round| round.throughput)),
             nanos(median(|round| round.p50)),
             nanos(median(|round| round.p99)),
             nanos(median(|round| round.p999)),
             nanos(median(|round| round.longest)),
-            ratio(series.ratio(ours, |round| round.longest)),
+            format!(
+                "{:.2}",
+                median(|round| round.longest) / ours.median(|round| round.longest).value
+            ),
             format!("{:.2}", median(|round| round.least)),
             format!("{:.2}", median(|round| round.most)),
         ]);
@@ -37,33 +41,66 @@ pub fn row(figures: &Figures) -> Table {
     table
 }
 
-/// How each budget stands to the rivals that the bars name.
-pub fn sweep(figures: &Figures) -> Table {
-    let (ours, others): (Vec<_>, Vec<_>) =
-        figures.series.iter().partition(|series| series.rival.starts_with("B ="));
+/// How each budget stands to the rivals that it is measured by.
+pub fn sweep(figures: &Figures<Round>) -> Table {
+    let is_ours = |name: &str| name.starts_with("B =");
+    let others: Vec<_> = figures.series.iter().filter(|series| !is_ours(&series.rival)).collect();
     let mut header = vec![figures.row.clone(), "Mops/s".to_owned(), "longest".to_owned()];
     for other in &others {
-        header.push(format!("throughput, {}", other.rival));
-        header.push(format!("longest, {}", other.rival));
+        header.push(format!("Mops/s, of {}'s", other.rival));
+        header.push(format!("longest, of {}'s", other.rival));
     }
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let mut table = table(&header);
-    for series in ours.iter().chain(&others) {
+    let mut table = table(header.iter().map(String::as_str));
+    for series in &figures.series {
+        let longest = series.median(|round| round.longest).value;
         let mut cells = vec![
             series.rival.clone(),
             spread(series.median(|round| round.throughput / 1e6)),
-            nanos(series.median(|round| round.longest).value),
+            nanos(longest),
         ];
         for other in &others {
-            cells.push(ratio(series.ratio(other, |round| round.throughput)));
-            cells.push(ratio(series.ratio(other, |round| round.longest)));
+            cells.push(spread(series.ratio(other, |round| round.throughput)));
+            cells.push(format!("{:.2}", longest / other.median(|round| round.longest).value));
         }
         table.add_row(cells);
     }
     table
 }
 
-fn table(header: &[&str]) -> Table {
+/// Everything about one row of which only the time of one operation is known.
+pub fn timed(figures: &Figures<f64>) -> Table {
+    let mut table = table([&*figures.row, "time", "of ours"]);
+    for series in &figures.series {
+        table.add_row([
+            series.rival.clone(),
+            format!("{} ns", spread(series.median(|&nanos| nanos))),
+            spread(series.ratio(&figures.series[0], |&nanos| nanos)),
+        ]);
+    }
+    table
+}
+
+/// What has to be reached, and what is.
+pub fn bars<'a>(bars: impl IntoIterator<Item = &'a Bar>) -> Table {
+    let mut table = table(["row", "bar", "bound", "measured", "met"]);
+    for bar in bars {
+        let bound = match bar.bound {
+            Bound::AtLeast(bound) => format!("≥ {bound}"),
+            Bound::AtLeastOr(bound, floor) => format!("≥ {bound} (floor {floor})"),
+            Bound::AtMost(bound) => format!("≤ {bound}"),
+        };
+        let met = match bar.verdict() {
+            Verdict::Met => "yes",
+            Verdict::Floor => "floor",
+            Verdict::Missed => "**no**",
+        };
+        let measured = format!("{:.2}", bar.measured);
+        table.add_row([&bar.row, &bar.claim, &bound, &measured, met]);
+    }
+    table
+}
+
+fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(header);
     for column in table.column_iter_mut().skip(1) {
@@ -72,11 +109,8 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
+/// The median, and between what the middle half of the values lies.
 fn spread(median: Median) -> String {
-    format!("{:.2} ({:.2}–{:.2})", median.value, median.low, median.high)
-}
-
-fn ratio(median: Median) -> String {
     format!("{:.2} ({:.2}–{:.2})", median.value, median.low, median.high)
 }
 

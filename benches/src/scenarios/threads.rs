@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
-use crate::figures::Round;
+use crate::figures::{Round, Served};
 use crate::rivals::{Lock, Make, ReadWrite, Semaphore};
 
 /// What each thread does, over and over.
@@ -127,40 +125,35 @@ fn run(
 ) -> Round {
     let stop = Apart(AtomicBool::new(false));
     let start = Barrier::new(load.threads + 1);
+    let thread = |number: usize| {
+        let hogs = load.hog > 1 && number == 0;
+        let weight = if hogs { load.hog } else { 1 };
+        let outside = if hogs { 0 } else { load.outside * load.burst };
+        let seed = 0x9e37_79b9_7f4a_7c15 ^ (number as u64 + 1);
+        let mut worker = Worker { inside: load.inside * weight, seed };
+        start.wait();
+        let mut served = Served::begin(weight);
+        while !stop.0.load(Relaxed) {
+            if let Some(waited) = section(&mut worker, Stopwatch::for_nth(served.sections)) {
+                served.waits.saturating_record(waited.as_nanos() as u64);
+            }
+            served.sections += 1;
+            if served.sections.is_multiple_of(u64::from(load.burst)) {
+                black_box(work(served.sections, outside));
+            }
+        }
+        served
+    };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..load.threads)
-            .map(|thread| {
-                let (stop, start, section) = (&stop.0, &start, &section);
-                scope.spawn(move || {
-                    let hogs = load.hog > 1 && thread == 0;
-                    let mut worker = Worker {
-                        inside: if hogs { load.inside * load.hog } else { load.inside },
-                        seed: 0x9e37_79b9_7f4a_7c15 ^ (thread as u64 + 1),
-                    };
-                    let outside = if hogs { 0 } else { load.outside * load.burst };
-                    let mut waits = Histogram::new(3).expect("three digits are allowed");
-                    let mut served = 0;
-                    start.wait();
-                    let began = Instant::now();
-                    while !stop.load(Relaxed) {
-                        if let Some(waited) = section(&mut worker, Stopwatch::for_nth(served)) {
-                            waits.saturating_record(waited.as_nanos() as u64);
-                        }
-                        served += 1;
-                        if served.is_multiple_of(u64::from(load.burst)) {
-                            black_box(work(served, outside));
-                        }
-                    }
-                    (began, served, waits)
-                })
-            })
-            .collect();
+        let thread = &thread;
+        let threads: Vec<_> =
+            (0..load.threads).map(|number| scope.spawn(move || thread(number))).collect();
         start.wait();
         thread::sleep(time);
         stop.0.store(true, Relaxed);
         let stopped = Instant::now();
-        let threads: Vec<_> =
+        let served: Vec<_> =
             threads.into_iter().map(|thread| thread.join().expect("no section panics")).collect();
-        Round::of(stopped, threads)
+        Round::of(stopped, &served)
     })
 }
