@@ -4,6 +4,9 @@
 /// second, so less than this would be noise of the counting.
 const TOLERATED: f64 = 0.12;
 
+/// Fewer ticks than this tell nothing.
+const TELLING: u64 = 10;
+
 /// The processors' clocks, all in ticks.
 pub struct Quiet {
     busy: u64,
@@ -22,7 +25,7 @@ impl Quiet {
         let Some(now) = system::now() else { return true };
         let (busy, idle) = (now.busy - self.busy, now.idle - self.idle);
         let others = busy.saturating_sub(now.own - self.own);
-        (others as f64) < TOLERATED * (busy + idle) as f64
+        busy + idle < TELLING || (others as f64) < TOLERATED * (busy + idle) as f64
     }
 }
 
