@@ -6,6 +6,7 @@ pub mod bars;
 pub mod contended;
 pub mod figures;
 pub mod page;
+pub mod plots;
 mod quiet;
 mod record;
 pub mod rivals;
