@@ -73,7 +73,7 @@ pub fn main() -> Result<()> {
         });
         let rows = options.choose(rows::queued());
         let mut queued = vec![];
-        rounds::measure(&rows, 5 * rounds, |figures| {
+        rounds::measure(&rows, rounds, |figures| {
             println!("{}", tables::timed(&figures));
             options.keep("queued", figures.clone());
             queued.push(figures);

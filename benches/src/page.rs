@@ -27,7 +27,8 @@ WARDED_BENCH_RECORD=true cargo bench --bench uncontended
   the ratio of figures that were taken next to each other; a figure by itself says more about the \
   machine than about a lock. Each figure is a median, with the quartiles in parentheses.
 - A turn in which other programs, or the machine's other guests, took more than an eighth of the \
-  processors is repeated, up to twenty times.
+  processors is repeated, up to ten times. What one thread does alone is measured by \
+  its own processor time.
 - `short` is a section of about 10 ns and four times as much work outside, `long` one of about 0.6 \
   µs and half as much outside. `bursty`: a hundred short sections in a row, then as much time \
   outside as twenty of them need each. `hog`: one thread has sections five hundred times as long, and \

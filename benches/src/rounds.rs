@@ -42,7 +42,7 @@ fn measure_row<R>(row: &Row<R>, rounds: usize, progress: &ProgressBar) -> Figure
 /// Repeats what was measured while others used the machine. After some attempts it is taken as it
 /// is, and counted.
 fn in_quiet<R>(run: impl Fn() -> R, disturbed: &mut usize) -> R {
-    const ATTEMPTS: usize = 20;
+    const ATTEMPTS: usize = 10;
     for _ in 0..ATTEMPTS {
         let watch = Quiet::watch();
         let result = run();

@@ -1,11 +1,13 @@
 //! A great many waiters at one primitive: what each of them costs when they are woken, give up, or
 //! start together.
 //!
-//! They are futures that this thread polls itself, so no executor is measured.
+//! They are futures that this thread polls itself, so no executor is measured. Only the process.s own
+//! processor time counts: a turn is long enough to be interrupted, and nothing in it waits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+
+use cpu_time::ProcessTime;
 
 use crate::rivals::{AsyncLock, AsyncReadWrite, Make};
 
@@ -15,7 +17,7 @@ pub fn wake<L: AsyncLock>(waiters: usize) -> f64 {
     let mut queue = Queue((0..waiters).map(|_| Box::pin(lock.with(drop_number)) as _).collect());
     let released = pollster::block_on(lock.with(|_| {
         queue.fill();
-        Instant::now()
+        ProcessTime::now()
     }));
     queue.drain();
     per_waiter(released, waiters)
@@ -28,7 +30,7 @@ pub fn cancel<L: AsyncLock>(waiters: usize) -> f64 {
     pollster::block_on(lock.with(|_| {
         queue.fill();
         queue.shuffle();
-        let began = Instant::now();
+        let began = ProcessTime::now();
         queue.0.clear();
         per_waiter(began, waiters)
     }))
@@ -40,7 +42,7 @@ pub fn readers<L: AsyncReadWrite>(waiters: usize) -> f64 {
     let mut queue = Queue((0..waiters).map(|_| Box::pin(lock.read(|_| ())) as _).collect());
     let released = pollster::block_on(lock.write(|_| {
         queue.fill();
-        Instant::now()
+        ProcessTime::now()
     }));
     queue.drain();
     per_waiter(released, waiters)
@@ -48,7 +50,7 @@ pub fn readers<L: AsyncReadWrite>(waiters: usize) -> f64 {
 
 fn drop_number(_: &mut u64) {}
 
-fn per_waiter(began: Instant, waiters: usize) -> f64 {
+fn per_waiter(began: ProcessTime, waiters: usize) -> f64 {
     began.elapsed().as_secs_f64() * 1e9 / waiters as f64
 }
 
