@@ -163,10 +163,17 @@ impl Gate {
     /// Enters without waiting.
     #[inline]
     pub(crate) fn try_acquire(&self, request: Request) -> bool {
-        // Whoever needs everything finds, if it finds it free, this very word. To guess that costs
-        // less than to look, when nobody else is here.
-        let mut word =
-            if request.alone { permits(request.need) } else { self.word.load(Relaxed) };
+        let mut word = if request.alone {
+            // Whoever needs everything finds this very word, if it finds it free. To guess it costs
+            // less than to look, when nobody else is here.
+            let whole = permits(request.need);
+            match self.word.compare_exchange_weak(whole, 0, order::ENTER.get(), Relaxed) {
+                Ok(_) => return true,
+                Err(now) => now,
+            }
+        } else {
+            self.word.load(Relaxed)
+        };
         while let Some(entered) = request.enter(word, self.budget) {
             match self.word.compare_exchange_weak(word, entered, order::ENTER.get(), Relaxed) {
                 Ok(_) => return true,
