@@ -164,7 +164,17 @@ impl Gate {
     /// Enters without waiting.
     #[inline]
     pub(crate) fn try_acquire(&self, request: Request) -> bool {
-        let mut word = self.word.load(Relaxed);
+        let mut word = if request.alone {
+            // Whoever needs everything finds this very word, if it finds it free. To guess it costs
+            // less than to look, when nobody else is here.
+            let whole = permits(request.need);
+            match self.word.compare_exchange_weak(whole, 0, order::ENTER.get(), Relaxed) {
+                Ok(_) => return true,
+                Err(now) => now,
+            }
+        } else {
+            self.word.load(Relaxed)
+        };
         while let Some(entered) = request.enter(word, self.budget) {
             match self.word.compare_exchange_weak(word, entered, order::ENTER.get(), Relaxed) {
                 Ok(_) => return true,
@@ -471,6 +481,8 @@ impl<'a> Waiter<'a> {
     /// Enters if it can, else sees to it that `handle` is called when it is worth another attempt.
     ///
     /// `handle` may be user code (a waker's clone), so it is made before QLOCK is taken.
+    #[cold]
+    #[inline(never)]
     fn attempt(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin) -> Step {
         let step =
             if self.queued.get() { self.answer(handle, spin) } else { self.arrive(handle, spin) };
@@ -659,13 +671,19 @@ pub(crate) struct Acquire<'a> {
 impl Future for Acquire<'_> {
     type Output = Result<(), Refusal>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // SAFETY: the waiter is pinned with the future, and neither is moved out of here.
         let this = unsafe { self.get_unchecked_mut() };
         assert!(!this.over, "polled after it was ready");
         // SAFETY: as above.
         let waiter = unsafe { Pin::new_unchecked(&this.waiter) };
-        let step = waiter.attempt(|| WakeHandle::Task(cx.waker().clone()), Spin::none());
+        let enters_at_once = !waiter.queued.get() && waiter.gate.try_acquire(waiter.request);
+        let step = if enters_at_once {
+            Step::Entered
+        } else {
+            waiter.attempt(|| WakeHandle::Task(cx.waker().clone()), Spin::none())
+        };
         let result = match step {
             Step::Asleep => return Poll::Pending,
             Step::Entered => Ok(()),
