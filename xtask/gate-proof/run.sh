@@ -13,7 +13,8 @@ if ! "$python" -c 'import z3' 2>/dev/null; then
     [[ -x $python ]] || python3 -m venv "$target/gate-proof-python"
     "$python" -m pip install --quiet --requirement requirements.txt
 fi
-export CARGO_TARGET_DIR=$target/gate-proof-trace
+export CARGO_TARGET_DIR=$target/gate-proof-trace TMPDIR=$target/gate-proof-search # where searches are compiled
+mkdir -p "$TMPDIR"
 cargo build --quiet --release --manifest-path trace/Cargo.toml
 
 step() { echo "$1"; shift; "$python" "$@"; }

@@ -53,6 +53,7 @@ TRANSCRIBED = {
         "if word < permits(self.request.need) {",
         "let entered = (word - permits(self.request.need)) | QLOCK;",
         "if self.request.need > max {",
+        "let whole = permits(request.need); match self.word.compare_exchange_weak(whole, 0, order::ENTER.get(), Relaxed)",
     ],
     "waitlist.rs": [
         "if closed || waiter.need > max {",
