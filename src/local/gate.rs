@@ -567,7 +567,8 @@ impl<'a> Waiter<'a> {
             let word = gate.word.load(Relaxed);
             if word & CLOSED != 0 || self.node.state() == DISMISSED {
                 let closed = word & CLOSED != 0;
-                let max = gate.max.load(Relaxed);
+                // It was dismissed when there were fewer than it needs. There may be more by now.
+                let max = gate.max.load(Relaxed).min(self.request.need.saturating_sub(1));
                 self.leave();
                 let refusal = if closed { Refusal::Closed } else { Refusal::TooMany { max } };
                 return Step::Refused(refusal);
@@ -619,8 +620,8 @@ impl<'a> Waiter<'a> {
         false
     }
 
-    /// Does what may run user code, a waker's wake or drop or a subscriber, between taking permits and giving them
-    /// to the caller. If it panics, they go back.
+    /// Does what may run user code, a waker's wake or drop or a subscriber, between taking permits
+    /// and giving them to the caller. If it panics, they go back.
     fn keep_permits_while(&self, work: impl FnOnce()) {
         let permits = InFlight { gate: self.gate, need: self.request.need };
         work();
