@@ -58,6 +58,10 @@ pub fn write() -> Result<()> {
     page += HOW;
     writeln!(page, "\nMeasured on {}.\n", machine())?;
     write_bars(&mut page, &reached)?;
+    if contended.is_empty() {
+        page +=
+            "No row of threads or tasks has been recorded yet, so their bars are not judged.\n\n";
+    }
     write_families(&mut page, &contended)?;
     for (title, rows) in [("One thread", &alone), ("A great many waiters", &queued)] {
         if !rows.is_empty() {

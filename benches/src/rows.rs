@@ -177,6 +177,7 @@ fn scenarios() -> Vec<Scenario> {
         });
     };
     type RunThreads = fn(&Load, Make, Duration) -> Round;
+    type RunTasks = fn(&Crowd, Make, Duration) -> Round;
     use threads::{lock, read_write, semaphore};
     for (section, load) in [("short", SHORT), ("long", LONG), ("bursty", BURSTY), ("hog", HOG)] {
         for n in [2, 4, 8, 16] {
@@ -211,8 +212,7 @@ fn scenarios() -> Vec<Scenario> {
             for n in [8, 64] {
                 let Load { inside, outside, .. } = load;
                 let crowd = Crowd { tasks: n, inside, outside, yields };
-                let rivals: [(_, fn(&Crowd, Make, Duration) -> Round); 4] =
-                    every!(AsyncLock, lock_task);
+                let rivals: [(_, RunTasks); 4] = every!(AsyncLock, lock_task);
                 scenarios.push(Scenario {
                     name: format!("tasks/{section}, {manner}/{n} tasks"),
                     kind: Kind::Tasks,
