@@ -106,9 +106,14 @@ pub struct Served {
 impl Served {
     /// Nothing yet.
     pub fn begin(weight: u32) -> Self {
-        let waits = Histogram::new(3).expect("three digits are allowed");
+        let waits = no_waits();
         Self { began: Instant::now(), sections: 0, weight, waits }
     }
+}
+
+/// For waits of up to a minute and a half, whose longest are kept to three digits.
+fn no_waits() -> Histogram<u64> {
+    Histogram::new_with_max(100_000_000_000, 3).expect("three digits are allowed")
 }
 
 impl Round {
@@ -118,7 +123,7 @@ impl Round {
         let work = workers.iter().map(|worker| worker.sections * u64::from(worker.weight));
         let served: Vec<f64> = workers.iter().map(|worker| worker.sections as f64).collect();
         let share = served.iter().sum::<f64>() / served.len() as f64;
-        let mut waits = Histogram::<u64>::new(3).expect("three digits are allowed");
+        let mut waits = no_waits();
         for worker in workers {
             waits.add(&worker.waits).expect("they are of one kind");
         }
