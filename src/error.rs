@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::Deadlock;
+
 /// Why an operation of [`BaseLock`](crate::BaseLock), [`BaseSemaphore`](crate::BaseSemaphore) or
 /// [`BaseReadWriteLock`](crate::BaseReadWriteLock) failed.
 ///
@@ -27,6 +29,16 @@ pub enum LockError {
     },
     /// A timeout was given to an acquisition that must not block.
     InvalidWait,
+    /// A lock of a manager needs a name of at least one character.
+    EmptyName,
+    /// Some of these names were not held through `acquire` or `acquire_all`. The others are
+    /// released.
+    NotAllHeld {
+        /// Those that were not.
+        names: Vec<String>,
+    },
+    /// Waiting would have had no end.
+    Deadlock(Deadlock),
 }
 
 /// `lock "jobs"`, or `this lock` where there is no name.
@@ -54,6 +66,13 @@ impl fmt::Display for LockError {
             Self::InvalidWait => f.write_str(
                 "a timeout needs blocking = true; use Wait::Never for an attempt that does not wait",
             ),
+            Self::EmptyName => f.write_str("a lock needs a name of at least one character"),
+            Self::NotAllHeld { names } => write!(
+                f,
+                "{names:?} are not held through `acquire` or `acquire_all`, so there is nothing to \
+                 release; all other names of the call are released"
+            ),
+            Self::Deadlock(deadlock) => deadlock.fmt(f),
         }
     }
 }

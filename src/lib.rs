@@ -112,6 +112,7 @@ mod info;
 mod local;
 #[cfg(loom)]
 pub mod model;
+mod manager;
 mod sys;
 mod wait;
 
@@ -125,6 +126,10 @@ pub use local::{
     OwnedLockGuard, OwnedMappedLockGuard, OwnedMappedReadGuard, OwnedMappedWriteGuard, OwnedPermit,
     OwnedReadGuard, OwnedUpgradableGuard, OwnedWriteGuard, Permit, ReadGuard, ReadWriteLock,
     UpgradableGuard, UpgradedGuard, WriteGuard,
+};
+pub use manager::{
+    AllGuard, Backend, Deadlock, DeadlockStep, LockManager, LockManagerBuilder, LockOwner,
+    ManagedGuard, ManagedLock, ManagerError, OwnedManagedGuard, Swept, UnknownBackend,
 };
 pub use wait::Wait;
 

@@ -20,7 +20,9 @@ mod word;
 #[cfg(loom)]
 pub(crate) use {order::ALL as ALL_ORDERINGS, taken::Gated};
 
+pub(crate) use gate::{Gate, Request};
 pub use lock::{LocalLock, LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLockGuard};
+pub(crate) use order::{Site, sites};
 pub use rwlock::{
     MappedReadGuard, MappedWriteGuard, OwnedMappedReadGuard, OwnedMappedWriteGuard, OwnedReadGuard,
     OwnedUpgradableGuard, OwnedWriteGuard, ReadGuard, ReadWriteLock, UpgradableGuard,

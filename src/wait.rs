@@ -57,6 +57,15 @@ impl Wait {
         }
     }
 
+    /// The same with its end fixed, for several waits that share it and begin now.
+    pub(crate) fn begun(self) -> Self {
+        match self.begin() {
+            Patience::None => Self::Never,
+            Patience::Endless => Self::Forever,
+            Patience::Until(deadline) => Self::Until(deadline),
+        }
+    }
+
     /// What this means to a wait that begins now.
     pub(crate) fn begin(self) -> Patience {
         match self {

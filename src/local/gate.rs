@@ -321,7 +321,6 @@ impl Gate {
     }
 
     /// Whether the gate is as new: nobody in, nobody waiting, nothing left over.
-    #[cfg(loom)]
     pub(crate) fn is_pristine(&self) -> bool {
         self.word.load(Relaxed) & !CLOSED == permits(self.max())
     }

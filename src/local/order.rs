@@ -23,14 +23,17 @@ impl Site {
 
 macro_rules! sites {
     ($($(#[$doc:meta])* $name:ident = $ordering:ident;)*) => {
-        $($(#[$doc])* pub(crate) const $name: Site =
-            Site { name: stringify!($name), ordering: Ordering::$ordering };)*
+        $($(#[$doc])* pub(crate) const $name: $crate::local::Site = $crate::local::Site {
+            name: stringify!($name),
+            ordering: ::std::sync::atomic::Ordering::$ordering,
+        };)*
 
         /// All of them, for the verification tools.
         #[cfg(loom)]
-        pub(crate) const ALL: &[Site] = &[$($name),*];
+        pub(crate) const ALL: &[$crate::local::Site] = &[$($name),*];
     };
 }
+pub(crate) use sites;
 
 sites! {
     /// A newcomer takes permits. Pairs with [`RELEASE`]: it sees what earlier holders did.

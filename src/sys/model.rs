@@ -5,7 +5,19 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use loom::sync::{Arc, Notify};
+pub(crate) use loom::sync::Arc;
+use loom::sync::Notify;
+
+/// Loom's threads share one of the system's. Its macro does not know the constants of std's.
+macro_rules! per_thread {
+    ($($(#[$attribute:meta])* static $name:ident: $type:ty = const { $init:expr };)*) => {
+        loom::thread_local! { $($(#[$attribute])* static $name: $type = $init;)* }
+    };
+}
+pub(crate) use per_thread;
+
+/// Without random keys: an execution must be repeatable.
+pub(crate) type NameHasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// So few that small models see what happens when there are more.
 pub(crate) const WAKES_AT_ONCE: usize = 2;
@@ -193,4 +205,9 @@ impl Spin {
     pub(crate) fn again(&mut self) -> bool {
         false
     }
+}
+
+/// Time stands still.
+pub(crate) fn wall_clock() -> u64 {
+    0
 }

@@ -5,7 +5,10 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+pub(crate) use std::hash::RandomState as NameHasher;
+pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+pub(crate) use std::thread_local as per_thread;
 
 /// How many waiters are taken out of one hold of the list lock before they are woken.
 pub(crate) const WAKES_AT_ONCE: usize = 8;
@@ -124,4 +127,35 @@ impl Spin {
         }
         true
     }
+}
+
+/// The wall clock, in nanoseconds since 1970, for people to read.
+///
+/// Linux has one for a seventh of the price that knows the time as of the last tick. An uncontended
+/// lock costs less than a look at the exact one.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[inline]
+pub(crate) fn wall_clock() -> u64 {
+    #[repr(C)]
+    struct Time {
+        seconds: i64,
+        nanoseconds: i64,
+    }
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Time) -> i32;
+    }
+    const REALTIME_COARSE: i32 = 5;
+
+    let mut time = Time { seconds: 0, nanoseconds: 0 };
+    // SAFETY: std links the C library, whose `timespec` is two 64-bit integers on these targets.
+    // Where the clock is not there, the time stays 1970.
+    unsafe { clock_gettime(REALTIME_COARSE, &raw mut time) };
+    (time.seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds as u64)
+}
+
+/// The wall clock, in nanoseconds since 1970, for people to read.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+pub(crate) fn wall_clock() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
