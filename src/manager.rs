@@ -14,6 +14,7 @@ use std::fmt;
 use std::future::Future;
 use std::thread;
 
+use self::all::All;
 use self::deadlock::Graph;
 use self::entry::Entry;
 use self::table::Table;
@@ -24,6 +25,8 @@ pub use all::AllGuard;
 pub use backend::{Backend, ManagerError, UnknownBackend};
 pub use deadlock::{Deadlock, DeadlockStep};
 pub use handle::{ManagedGuard, ManagedLock, OwnedManagedGuard};
+#[cfg(loom)]
+pub(crate) use order::ALL as ALL_ORDERINGS;
 pub use owner::LockOwner;
 
 /// Locks by name: the same name is the same lock.
@@ -112,7 +115,7 @@ impl LockManager {
     /// # Ok::<(), warded::LockError>(())
     /// ```
     pub fn acquire_all<N: AsRef<str>>(&self, names: &[N], wait: Wait) -> Result<bool, LockError> {
-        all::acquire(&self.get_all(names)?, wait)
+        self.get_all(names)?.acquire(wait)
     }
 
     /// Ends the holds that [`acquire_all`](Self::acquire_all), or `acquire`, began on these names.
@@ -133,18 +136,23 @@ impl LockManager {
     /// # Ok::<(), warded::LockError>(())
     /// ```
     pub fn release_all<N: AsRef<str>>(&self, names: &[N]) -> Result<(), LockError> {
-        let mut released = Vec::with_capacity(names.len());
+        let mut found = All::with_capacity(names.len());
         let mut missing = Vec::new();
         for name in names.iter().map(AsRef::as_ref) {
-            let lock = self.table.find(name).map(ManagedLock::keep);
-            match lock {
-                Some(lock) if released.iter().any(|done: &ManagedLock| done.is(&lock)) => {}
-                Some(lock) if lock.release().is_ok() => released.push(lock),
-                _ if missing.iter().any(|missing| missing == name) => {}
-                _ => missing.push(name.to_owned()),
+            match self.table.find(name) {
+                Some(entry) => found.push(ManagedLock::keep(entry)),
+                None => missing.push(name.to_owned()),
             }
         }
-        if missing.is_empty() { Ok(()) } else { Err(LockError::NotAllHeld { names: missing }) }
+        let found = found.in_order();
+        let not_held = found.locks().filter(|lock| lock.release().is_err());
+        missing.extend(not_held.map(|lock| lock.name().to_owned()));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        Err(LockError::NotAllHeld { names: missing })
     }
 
     /// [`acquire_all`](Self::acquire_all) with a guard that releases all the names when it is
@@ -157,7 +165,7 @@ impl LockManager {
         names: &[N],
         wait: Wait,
     ) -> Result<Option<AllGuard>, LockError> {
-        all::lock(self.get_all(names)?, wait)
+        self.get_all(names)?.lock(wait)
     }
 
     /// [`lock_all`](Self::lock_all) for tasks, when all the names are free.
@@ -183,13 +191,16 @@ impl LockManager {
         names: &[N],
     ) -> impl Future<Output = Result<AllGuard, LockError>> + Send + use<N> {
         let locks = self.get_all(names);
-        async { all::lock_async(locks?).await }
+        async { locks?.lock_async().await }
     }
 
     /// Each name's lock once, in the order in which everybody takes them.
-    fn get_all<N: AsRef<str>>(&self, names: &[N]) -> Result<Vec<ManagedLock>, LockError> {
-        let locks = names.iter().map(|name| self.get_lock(name.as_ref())).collect::<Result<_, _>>();
-        locks.map(all::in_order)
+    fn get_all<N: AsRef<str>>(&self, names: &[N]) -> Result<All, LockError> {
+        let mut all = All::with_capacity(names.len());
+        for name in names {
+            all.push(self.get_lock(name.as_ref())?);
+        }
+        Ok(all.in_order())
     }
 
     /// The names in use, in no particular order. True only for the moment it was asked.

@@ -8,75 +8,100 @@
 
 use std::fmt;
 
-use super::handle::{ManagedLock, OwnedManagedGuard};
+use super::handle::ManagedLock;
 use crate::{LockError, Wait};
 
-/// Each lock once, in the order in which everybody takes them.
-pub(super) fn in_order(mut locks: Vec<ManagedLock>) -> Vec<ManagedLock> {
-    // SAFETY: the handles count their entries.
-    locks.sort_unstable_by(|one, other| unsafe { one.entry().key().cmp(other.entry().key()) });
-    locks.dedup_by(|one, other| one.is(other));
-    locks
+/// One lock of several. Dropping it releases, if it is held; a panic of somebody's waker in the one
+/// keeps the others from nothing.
+struct Part {
+    lock: ManagedLock,
+    held: bool,
 }
 
-/// Takes all of them for holds without a guard, or none.
-pub(super) fn acquire(locks: &[ManagedLock], wait: Wait) -> Result<bool, LockError> {
-    let wait = wait.begun();
-    let mut acquired = RollBack { locks: &locks[..0] };
-    for (place, lock) in locks.iter().enumerate() {
-        if !lock.enter_to_stay(wait)? {
-            return Ok(false);
-        }
-        acquired.locks = &locks[..=place];
-    }
-    std::mem::forget(acquired);
-    Ok(true)
-}
-
-/// Releases what was taken, if the rest was not to be had.
-struct RollBack<'a> {
-    locks: &'a [ManagedLock],
-}
-
-impl Drop for RollBack<'_> {
+impl Drop for Part {
     fn drop(&mut self) {
-        self.locks.iter().rev().for_each(|lock| lock.entry().leave());
-    }
-}
-
-/// Takes all of them, or none.
-pub(super) fn lock(locks: Vec<ManagedLock>, wait: Wait) -> Result<Option<AllGuard>, LockError> {
-    let wait = wait.begun();
-    let mut held = Vec::with_capacity(locks.len());
-    for lock in locks {
-        match lock.try_lock_owned(wait)? {
-            Some(guard) => held.push(guard),
-            None => return Ok(None),
+        if self.held {
+            self.lock.entry().leave();
         }
     }
-    Ok(Some(AllGuard { held }))
 }
 
-/// Takes all of them, or, if the future is dropped before, none.
-pub(super) async fn lock_async(locks: Vec<ManagedLock>) -> Result<AllGuard, LockError> {
-    let mut held = Vec::with_capacity(locks.len());
-    for lock in locks {
-        held.push(lock.lock_owned_async().await?);
+/// Several locks, each once, in the order in which everybody takes them.
+pub(super) struct All {
+    parts: Vec<Part>,
+}
+
+impl All {
+    pub(super) fn with_capacity(locks: usize) -> Self {
+        Self { parts: Vec::with_capacity(locks) }
     }
-    Ok(AllGuard { held })
+
+    pub(super) fn push(&mut self, lock: ManagedLock) {
+        self.parts.push(Part { lock, held: false });
+    }
+
+    /// To be called when all have been pushed.
+    pub(super) fn in_order(mut self) -> Self {
+        self.parts.sort_unstable_by(|one, other| one.lock.key().cmp(other.lock.key()));
+        self.parts.dedup_by(|one, other| one.lock.is(&other.lock));
+        self
+    }
+
+    pub(super) fn locks(&self) -> impl Iterator<Item = &ManagedLock> {
+        self.parts.iter().map(|part| &part.lock)
+    }
+
+    /// Takes all of them for holds without a guard, or none.
+    pub(super) fn acquire(mut self, wait: Wait) -> Result<bool, LockError> {
+        let entered = self.enter(wait, ManagedLock::enter_to_stay)?;
+        if entered {
+            // What is held stays so.
+            self.parts.iter_mut().for_each(|part| part.held = false);
+        }
+        Ok(entered)
+    }
+
+    /// Takes all of them, or none.
+    pub(super) fn lock(mut self, wait: Wait) -> Result<Option<AllGuard>, LockError> {
+        Ok(self.enter(wait, ManagedLock::enter)?.then_some(AllGuard { all: self }))
+    }
+
+    fn enter(
+        &mut self,
+        wait: Wait,
+        enter: impl Fn(&ManagedLock, Wait) -> Result<bool, LockError>,
+    ) -> Result<bool, LockError> {
+        let wait = wait.begun();
+        for part in &mut self.parts {
+            part.held = enter(&part.lock, wait)?;
+            if !part.held {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes all of them, or, if the future is dropped before, none.
+    pub(super) async fn lock_async(mut self) -> Result<AllGuard, LockError> {
+        for part in &mut self.parts {
+            part.lock.enter_async().await?;
+            part.held = true;
+        }
+        Ok(AllGuard { all: self })
+    }
 }
 
 /// Holds several locks of a manager: what [`LockManager::lock_all`](crate::LockManager::lock_all)
 /// gives. Dropping it releases them all.
 #[must_use = "the locks are released when the guard is dropped"]
 pub struct AllGuard {
-    held: Vec<OwnedManagedGuard>,
+    all: All,
 }
 
 impl AllGuard {
     /// The names, each once, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.held.iter().map(OwnedManagedGuard::name)
+        self.all.locks().map(ManagedLock::name)
     }
 }
 

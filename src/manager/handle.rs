@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use super::deadlock::{Edge, Graph};
-use super::entry::{Entry, LOCK};
+use super::entry::{Entry, Key, LOCK};
 use super::owner::{Holder, LockOwner};
 use super::table;
 use crate::wait::Patience;
@@ -66,8 +66,13 @@ impl ManagedLock {
 
     /// The name.
     pub fn name(&self) -> &str {
+        &self.key().name
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> &Key {
         // SAFETY: this handle counts the entry.
-        unsafe { &self.entry().key().name }
+        unsafe { self.entry().key() }
     }
 
     #[inline]
@@ -129,7 +134,7 @@ impl ManagedLock {
     }
 
     /// Enters the gate as a task, when that is possible, and says so in the record.
-    async fn enter_async(&self) -> Result<(), LockError> {
+    pub(super) async fn enter_async(&self) -> Result<(), LockError> {
         if !self.entry().gate.try_acquire(LOCK) {
             let _edge = self.tell_of_wait(self.task(), None)?;
             let entered = self.entry().gate.acquire_async(LOCK).await;

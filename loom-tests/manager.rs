@@ -1,0 +1,322 @@
+//! The manager: names that come and go while others look for them, holds without guards, several
+//! names at once, and the search for deadlocks.
+//!
+//! Each name has data of its own, which loom watches: were two entries of one name in use at once,
+//! two threads would be in, and loom would see their accesses.
+
+use std::sync::Arc;
+
+use loom::thread;
+use warded::{
+    BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait,
+};
+
+use crate::harness::{About, Bound, Suite, Tier};
+use crate::steps::{Data, beside, block_on, poll_and_drop, soon};
+
+const BUDGETS: &[u16] = &[0, 1];
+
+struct Shared {
+    locks: LockManager,
+    a: Data,
+    b: Data,
+}
+
+impl Shared {
+    fn new(budget: u16) -> Arc<Self> {
+        Self::with(LockManager::builder().bypass(budget))
+    }
+
+    /// One shard, so that all names meet.
+    fn with(builder: warded::LockManagerBuilder) -> Arc<Self> {
+        let locks = builder.shards(1).build().expect("sound options");
+        Arc::new(Self { locks, a: Data::new(), b: Data::new() })
+    }
+
+    fn get(&self, name: &str) -> ManagedLock {
+        self.locks.get_lock(name).expect("a name")
+    }
+
+    /// Every model's end: no name is left, and a new entry works.
+    fn finish(&self) {
+        assert_eq!(self.locks.len(), 0, "a name is left over");
+        let lock = self.get("a");
+        let guard = lock.try_lock().expect("no deadlock").expect("nobody is in");
+        self.a.write();
+        drop(guard);
+        drop(lock);
+        assert_eq!(self.locks.len(), 0, "the last handle left the name behind");
+        self.locks.cleanup().expect("nothing fails here");
+    }
+}
+
+fn lock(shared: &Shared) {
+    let _guard = shared.get("a").lock_owned().expect("no deadlocks are looked for");
+    shared.a.write();
+}
+
+fn lock_twice(shared: &Shared) {
+    lock(shared);
+    lock(shared);
+}
+
+/// Looks the name up, and gives it up.
+fn look(shared: &Shared) {
+    drop(shared.get("a"));
+}
+
+fn try_lock(shared: &Shared) {
+    let lock = shared.get("a");
+    if let Some(_guard) = lock.try_lock().expect("no deadlock") {
+        shared.a.write();
+    }
+}
+
+/// Two threads try one name twice each; entries are made, shared and taken away in every order.
+fn come_and_go(budget: u16) {
+    let shared = Shared::new(budget);
+    let twice = |shared: &Shared| {
+        try_lock(shared);
+        try_lock(shared);
+    };
+    beside(&shared, &[twice], twice);
+    shared.finish();
+}
+
+fn lockers(budget: u16) {
+    let shared = Shared::new(budget);
+    beside(&shared, &[lock], lock_twice);
+    assert_eq!(shared.a.read(), 3);
+    shared.finish();
+}
+
+fn three_look(budget: u16) {
+    let shared = Shared::new(budget);
+    beside(&shared, &[look, look], try_lock);
+    shared.finish();
+}
+
+/// Spare entries are freed while names come and go, and while somebody counts and reads them.
+fn cleanup(budget: u16) {
+    let shared = Shared::new(budget);
+    let sweep = |shared: &Shared| {
+        shared.locks.cleanup().expect("nothing fails here");
+        assert!(shared.locks.len() <= 1);
+        shared.locks.info("a").expect("nothing fails here");
+        shared.locks.cleanup().expect("nothing fails here");
+    };
+    beside(&shared, &[sweep], |shared| {
+        try_lock(shared);
+        try_lock(shared);
+    });
+    shared.finish();
+}
+
+/// A clone is given up on one thread while the original is on another.
+fn clones(budget: u16) {
+    let shared = Shared::new(budget);
+    let lock = shared.get("a");
+    let clone = lock.clone();
+    let other = thread::spawn(move || drop(clone));
+    drop(lock);
+    try_lock(&shared);
+    other.join().expect("a model's threads do not panic");
+    shared.finish();
+}
+
+/// A task queues for a name that is held, and is dropped, while the holder goes.
+fn cancelled_waiter(budget: u16) {
+    let shared = Shared::new(budget);
+    let guard = shared.get("a").lock_owned().expect("no deadlock");
+    let cancelled = |shared: &Shared| {
+        let guard: Option<Result<OwnedManagedGuard, LockError>> =
+            poll_and_drop(shared.get("a").lock_owned_async());
+        if guard.is_some() {
+            shared.a.write();
+        }
+    };
+    beside(&shared, &[cancelled], |shared| {
+        shared.a.write();
+        drop(guard);
+    });
+    shared.finish();
+}
+
+fn cancelled_before_waiter(budget: u16) {
+    let shared = Shared::new(budget);
+    let guard = shared.get("a").lock_owned().expect("no deadlock");
+    let cancelled = |shared: &Shared| {
+        if let Some(_guard) = poll_and_drop(shared.get("a").lock_owned_async()) {
+            shared.a.write();
+        }
+    };
+    beside(&shared, &[cancelled, lock], |shared| {
+        shared.a.write();
+        drop(guard);
+    });
+    shared.finish();
+}
+
+/// One acquires and leaves no handle behind; another releases as soon as that can be.
+fn release_elsewhere(budget: u16) {
+    let shared = Shared::new(budget);
+    let release = |shared: &Shared| {
+        if shared.get("a").release().is_ok() {
+            try_lock(shared);
+        }
+    };
+    beside(&shared, &[release], |shared| {
+        assert!(shared.get("a").acquire(Wait::Never).expect("no deadlock"));
+    });
+    let left = shared.locks.release_all(&["a"]);
+    assert!(left.is_ok() || matches!(left, Err(LockError::NotAllHeld { .. })));
+    shared.finish();
+}
+
+/// Two release what one has acquired: one of them does.
+fn double_release(budget: u16) {
+    let shared = Shared::new(budget);
+    assert!(shared.get("a").acquire(Wait::Never).expect("no deadlock"));
+    let other = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || shared.get("a").release().is_ok())
+    };
+    let here = shared.get("a").release().is_ok();
+    let there = other.join().expect("a model's threads do not panic");
+    assert!(here != there, "one hold was ended twice, or not at all");
+    shared.finish();
+}
+
+fn acquire_both(shared: &Shared, names: [&str; 2]) {
+    assert!(shared.locks.acquire_all(&names, Wait::Forever).expect("no deadlock"));
+    shared.a.write();
+    shared.b.write();
+    shared.locks.release_all(&names).expect("they are held");
+}
+
+fn opposite_orders(budget: u16) {
+    let shared = Shared::new(budget);
+    beside(&shared, &[|shared| acquire_both(shared, ["b", "a"])], |shared| {
+        acquire_both(shared, ["a", "b"]);
+    });
+    assert_eq!((shared.a.read(), shared.b.read()), (2, 2));
+    shared.finish();
+}
+
+/// Whoever gives up gives back what it has taken.
+fn roll_back(budget: u16) {
+    let shared = Shared::new(budget);
+    let impatient = |shared: &Shared| {
+        let wait = Wait::For(soon());
+        if let Some(_both) = shared.locks.lock_all(&["b", "a"], wait).expect("no deadlock") {
+            shared.a.write();
+            shared.b.write();
+        }
+    };
+    beside(&shared, &[impatient], |shared| {
+        lock(shared);
+        let _guard = shared.get("b").lock_owned().expect("no deadlock");
+        shared.b.write();
+    });
+    shared.finish();
+}
+
+fn cancelled_all(budget: u16) {
+    let shared = Shared::new(budget);
+    let cancelled = |shared: &Shared| {
+        if let Some(both) = poll_and_drop(shared.locks.lock_all_async(&["b", "a"])) {
+            let _both = both.expect("no deadlock");
+            shared.a.write();
+            shared.b.write();
+        }
+    };
+    beside(&shared, &[cancelled], |shared| {
+        let both = block_on(shared.locks.lock_all_async(&["a", "b"]));
+        let _both = both.expect("no deadlock");
+        shared.a.write();
+        shared.b.write();
+    });
+    shared.finish();
+}
+
+/// The manager goes while others have handles, of which one is held for ever: loom tells if the
+/// table is freed too early or never.
+fn abandoned(budget: u16) {
+    let locks = LockManager::builder().shards(1).bypass(budget).build().expect("sound options");
+    let get = |name| locks.get_lock(name).expect("a name");
+    assert!(get("held").acquire(Wait::Never).expect("no deadlock"));
+    let (first, second) = (get("a"), get("a"));
+    let other = thread::spawn(move || drop(first));
+    drop(locks);
+    drop(second);
+    other.join().expect("a model's threads do not panic");
+}
+
+/// Of two that would wait for each other, at least one is told, and nobody waits for ever.
+fn deadlock(budget: u16) {
+    let shared = Shared::with(LockManager::builder().bypass(budget).detect_deadlocks(true));
+    let both = |shared: &Shared, first, second| {
+        let owner = LockOwner::new(first);
+        let outer = shared.get(first).with_owner(&owner).lock_owned().expect("it holds nothing");
+        let inner = shared.get(second).with_owner(&owner).lock_owned();
+        let found = inner.is_err();
+        drop(inner);
+        drop(outer);
+        found
+    };
+    let other = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || both(&shared, "b", "a"))
+    };
+    let here = both(&shared, "a", "b");
+    let there = other.join().expect("a model's threads do not panic");
+    assert!(!(here && there), "both were told, so one was told without need");
+    shared.finish();
+}
+
+/// The same order is no deadlock, whatever the timing.
+fn no_deadlock(budget: u16) {
+    let shared = Shared::with(LockManager::builder().bypass(budget).detect_deadlocks(true));
+    let both = |shared: &Shared| {
+        let owner = LockOwner::new("one of two");
+        let outer = shared.get("a").with_owner(&owner).lock_owned().expect("no deadlock");
+        let inner = shared.get("b").with_owner(&owner).lock_owned().expect("no deadlock");
+        drop((outer, inner));
+    };
+    beside(&shared, &[both], both);
+    shared.finish();
+}
+
+pub fn models(suite: &mut Suite) {
+    let mut add = |name: &str, claim, threads, operations, adversary, bounds: &[_], model| {
+        let model_name = format!("manager/{name}");
+        let about = About { model: model_name, claim, threads, operations, adversary };
+        suite.model(about, BUDGETS, bounds, model);
+    };
+    const UNBOUNDED: &[(Tier, Bound)] = &[(Tier::Fast, Bound::None)];
+    const TWO: &[(Tier, Bound)] = &[(Tier::Fast, Bound::Preemptions(2))];
+    const THREE: &[(Tier, Bound)] =
+        &[(Tier::Fast, Bound::Preemptions(3)), (Tier::Full, Bound::None)];
+    let one_entry = "a name is one lock, however it comes and goes, and nothing is left over";
+    let record = "a hold without a guard is ended once, after it began";
+    let all = "all or nothing, never in a circle, and nothing is left over";
+    add("come-and-go", one_entry, 2, "get, try, drop; twice each", "", THREE, come_and_go);
+    add("lockers", one_entry, 2, "get, lock, drop; three in all", "", THREE, lockers);
+    add("three-look", one_entry, 3, "get, drop · get, drop · get, try, drop", "", TWO, three_look);
+    add("cleanup", one_entry, 2, "get, try, drop; twice", "cleanup, info", UNBOUNDED, cleanup);
+    add("clones", one_entry, 2, "drop of two clones; get, try, drop", "", UNBOUNDED, clones);
+    add("cancelled-waiter", one_entry, 2, "release", "cancel", UNBOUNDED, cancelled_waiter);
+    add("cancelled-before-waiter", one_entry, 3, "release · get, lock, drop", "cancel", TWO, {
+        cancelled_before_waiter
+    });
+    add("release-elsewhere", record, 2, "acquire · release, try", "", UNBOUNDED, release_elsewhere);
+    add("double-release", record, 2, "release · release", "", UNBOUNDED, double_release);
+    add("opposite-orders", all, 2, "acquire_all, release_all", "", TWO, opposite_orders);
+    add("roll-back", all, 2, "lock_all · get, lock; twice", "timeout", TWO, roll_back);
+    add("cancelled-all", all, 2, "lock_all_async", "cancel", TWO, cancelled_all);
+    let outlived = "handles outlive the manager, and the table goes with the last of them";
+    add("abandoned", outlived, 2, "drop of two handles", "the manager's end", UNBOUNDED, abandoned);
+    let told = "a cycle is told to one of those in it, and to nobody else";
+    add("deadlock", told, 2, "lock two, in opposite orders", "", TWO, deadlock);
+    add("no-deadlock", told, 2, "lock two, in one order", "", TWO, no_deadlock);
+}
