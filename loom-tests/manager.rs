@@ -11,10 +11,8 @@ use warded::{
     BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait,
 };
 
-use crate::harness::{About, Bound, Suite, Tier};
+use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
 use crate::steps::{Data, beside, block_on, poll_and_drop, soon};
-
-const BUDGETS: &[u16] = &[0, 1];
 
 struct Shared {
     locks: LockManager,
@@ -288,35 +286,31 @@ fn no_deadlock(budget: u16) {
 }
 
 pub fn models(suite: &mut Suite) {
-    let mut add = |name: &str, claim, threads, operations, adversary, bounds: &[_], model| {
+    let mut add = |name: &str, claim, threads, operations, adversary, bounds, model| {
         let model_name = format!("manager/{name}");
         let about = About { model: model_name, claim, threads, operations, adversary };
         suite.model(about, BUDGETS, bounds, model);
     };
-    const UNBOUNDED: &[(Tier, Bound)] = &[(Tier::Fast, Bound::None)];
-    const TWO: &[(Tier, Bound)] = &[(Tier::Fast, Bound::Preemptions(2))];
-    const THREE: &[(Tier, Bound)] =
-        &[(Tier::Fast, Bound::Preemptions(3)), (Tier::Full, Bound::None)];
     let one_entry = "a name is one lock, however it comes and goes, and nothing is left over";
     let record = "a hold without a guard is ended once, after it began";
     let all = "all or nothing, never in a circle, and nothing is left over";
-    add("come-and-go", one_entry, 2, "get, try, drop; twice each", "", THREE, come_and_go);
-    add("lockers", one_entry, 2, "get, lock, drop; three in all", "", THREE, lockers);
-    add("three-look", one_entry, 3, "get, drop · get, drop · get, try, drop", "", TWO, three_look);
+    add("come-and-go", one_entry, 2, "get, try, drop; twice each", "", TWO_THREADS, come_and_go);
+    add("lockers", one_entry, 2, "get, lock, drop; three in all", "", TWO_THREADS, lockers);
+    add("three-look", one_entry, 3, "get, drop · get, drop · get, try, drop", "", THREE_THREADS, three_look);
     add("cleanup", one_entry, 2, "get, try, drop; twice", "cleanup, info", UNBOUNDED, cleanup);
     add("clones", one_entry, 2, "drop of two clones; get, try, drop", "", UNBOUNDED, clones);
     add("cancelled-waiter", one_entry, 2, "release", "cancel", UNBOUNDED, cancelled_waiter);
-    add("cancelled-before-waiter", one_entry, 3, "release · get, lock, drop", "cancel", TWO, {
+    add("cancelled-before-waiter", one_entry, 3, "release · get, lock, drop", "cancel", THREE_THREADS, {
         cancelled_before_waiter
     });
     add("release-elsewhere", record, 2, "acquire · release, try", "", UNBOUNDED, release_elsewhere);
     add("double-release", record, 2, "release · release", "", UNBOUNDED, double_release);
-    add("opposite-orders", all, 2, "acquire_all, release_all", "", TWO, opposite_orders);
-    add("roll-back", all, 2, "lock_all · get, lock; twice", "timeout", TWO, roll_back);
-    add("cancelled-all", all, 2, "lock_all_async", "cancel", TWO, cancelled_all);
+    add("opposite-orders", all, 2, "acquire_all, release_all", "", TWO_THREADS, opposite_orders);
+    add("roll-back", all, 2, "lock_all · get, lock; twice", "timeout", TWO_THREADS, roll_back);
+    add("cancelled-all", all, 2, "lock_all_async", "cancel", TWO_THREADS, cancelled_all);
     let outlived = "handles outlive the manager, and the table goes with the last of them";
     add("abandoned", outlived, 2, "drop of two handles", "the manager's end", UNBOUNDED, abandoned);
     let told = "a cycle is told to one of those in it, and to nobody else";
-    add("deadlock", told, 2, "lock two, in opposite orders", "", TWO, deadlock);
-    add("no-deadlock", told, 2, "lock two, in one order", "", TWO, no_deadlock);
+    add("deadlock", told, 2, "lock two, in opposite orders", "", TWO_THREADS, deadlock);
+    add("no-deadlock", told, 2, "lock two, in one order", "", TWO_THREADS, no_deadlock);
 }
