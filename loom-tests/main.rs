@@ -12,6 +12,8 @@ mod harness;
 #[cfg(loom)]
 mod layer;
 #[cfg(loom)]
+mod manager;
+#[cfg(loom)]
 mod permits;
 #[cfg(loom)]
 mod readers;
@@ -25,6 +27,7 @@ fn main() {
     let mut suite = harness::Suite::new();
     checker::tests(&mut suite);
     exclusion::models(&mut suite);
+    manager::models(&mut suite);
     permits::models(&mut suite);
     readers::models(&mut suite);
     layer::models(&mut suite);

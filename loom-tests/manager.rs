@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use loom::thread;
-use warded::{
-    BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait,
-};
+use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
 use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
 use crate::steps::{Data, beside, block_on, poll_and_drop, soon};
@@ -296,13 +294,27 @@ pub fn models(suite: &mut Suite) {
     let all = "all or nothing, never in a circle, and nothing is left over";
     add("come-and-go", one_entry, 2, "get, try, drop; twice each", "", TWO_THREADS, come_and_go);
     add("lockers", one_entry, 2, "get, lock, drop; three in all", "", TWO_THREADS, lockers);
-    add("three-look", one_entry, 3, "get, drop · get, drop · get, try, drop", "", THREE_THREADS, three_look);
+    add(
+        "three-look",
+        one_entry,
+        3,
+        "get, drop · get, drop · get, try, drop",
+        "",
+        THREE_THREADS,
+        three_look,
+    );
     add("cleanup", one_entry, 2, "get, try, drop; twice", "cleanup, info", UNBOUNDED, cleanup);
     add("clones", one_entry, 2, "drop of two clones; get, try, drop", "", UNBOUNDED, clones);
     add("cancelled-waiter", one_entry, 2, "release", "cancel", UNBOUNDED, cancelled_waiter);
-    add("cancelled-before-waiter", one_entry, 3, "release · get, lock, drop", "cancel", THREE_THREADS, {
-        cancelled_before_waiter
-    });
+    add(
+        "cancelled-before-waiter",
+        one_entry,
+        3,
+        "release · get, lock, drop",
+        "cancel",
+        THREE_THREADS,
+        { cancelled_before_waiter },
+    );
     add("release-elsewhere", record, 2, "acquire · release, try", "", UNBOUNDED, release_elsewhere);
     add("double-release", record, 2, "release · release", "", UNBOUNDED, double_release);
     add("opposite-orders", all, 2, "acquire_all, release_all", "", TWO_THREADS, opposite_orders);

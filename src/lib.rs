@@ -110,9 +110,9 @@ mod base;
 mod error;
 mod info;
 mod local;
+mod manager;
 #[cfg(loom)]
 pub mod model;
-mod manager;
 mod sys;
 mod wait;
 

@@ -4,14 +4,15 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::local::{ALL_ORDERINGS, Gated};
-use crate::{LocalLock, LocalSemaphore, ReadWriteLock};
+use crate::local::{self, Gated};
+use crate::{LocalLock, LocalSemaphore, ReadWriteLock, manager};
 
 pub use crate::sys::model::{strong_loads, weaken};
 
-/// Every named memory ordering of the primitives.
+/// Every named memory ordering of the primitives and of the manager.
 pub fn orderings() -> impl Iterator<Item = (&'static str, Ordering)> {
-    ALL_ORDERINGS.iter().map(|site| (site.name, site.ordering))
+    let all = local::ALL_ORDERINGS.iter().chain(manager::ALL_ORDERINGS);
+    all.map(|site| (site.name, site.ordering))
 }
 
 /// A primitive whose state can be compared with that of a new one.

@@ -401,3 +401,39 @@ impl Names {
         uncounted
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Names that nobody can choose in practice: all of one hash, so one chain holds them all.
+    #[test]
+    fn names_of_one_hash_are_told_apart() {
+        const HASH: u64 = 7;
+        let table = Arc::new(Table::new(1, 2, None));
+        let shard = &table.shards[0];
+        let find = |name: &str| shard.names.with(|names| names.find(HASH, name));
+        let get = |name: &str| {
+            shard.names.with(|names| {
+                let found = names.find(HASH, name);
+                let entry = found.unwrap_or_else(|| names.insert(HASH, name, shard));
+                Names::count(entry);
+                entry
+            })
+        };
+        let names: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        let entries: Vec<_> = names.iter().map(|name| get(name)).collect();
+        assert_eq!(table.len(), 100);
+        for (name, entry) in names.iter().zip(&entries) {
+            assert_eq!(find(name), Some(*entry));
+        }
+        // From the middle of the chain, and in both directions.
+        for place in (0..100).step_by(2).chain((1..100).rev().step_by(2)) {
+            // SAFETY: it was counted once above, and is not touched any more.
+            unsafe { give_up(entries[place]) };
+            assert_eq!(find(&names[place]), None);
+        }
+        assert_eq!(table.len(), 0);
+        assert_eq!(table.free_spares(), SPARES);
+    }
+}

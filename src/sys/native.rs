@@ -131,8 +131,8 @@ impl Spin {
 
 /// The wall clock, in nanoseconds since 1970, for people to read.
 ///
-/// Linux has one for a seventh of the price that knows the time as of the last tick. An uncontended
-/// lock costs less than a look at the exact one.
+/// Linux has one for a sixth of the price that knows the time as of the last tick. A look at the
+/// exact one takes as long as seven atomic operations, and an uncontended lock needs four.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[inline]
 pub(crate) fn wall_clock() -> u64 {

@@ -1,0 +1,780 @@
+//! The lock manager through its public API: what lives for how long, what is on record, several
+//! names at once, deadlocks; and a state machine against a reference.
+#![cfg(not(loom))]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use static_assertions::assert_impl_all;
+use warded::{
+    AllGuard, Backend, BaseLock, LockError, LockInfo, LockManager, LockOwner, ManagedGuard,
+    ManagedLock, ManagerError, OwnedManagedGuard, Wait,
+};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// So long that a test which waits for it has failed.
+const AGES: Duration = Duration::from_secs(60);
+
+assert_impl_all!(LockManager: Send, Sync);
+assert_impl_all!(ManagedLock: Send, Sync, Clone);
+assert_impl_all!(ManagedGuard<'_>: Send, Sync);
+assert_impl_all!(OwnedManagedGuard: Send, Sync);
+assert_impl_all!(AllGuard: Send, Sync);
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+// What lives for how long
+
+#[test]
+fn a_name_lives_while_somebody_has_a_handle() -> Outcome {
+    let locks = LockManager::local();
+    let lock = locks.get_lock("a")?;
+    let clone = lock.clone();
+    drop(lock);
+    assert_eq!(locks.names(), ["a"]);
+    drop(clone);
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_name_lives_while_it_is_acquired() -> Outcome {
+    let locks = LockManager::local();
+    assert!(locks.get_lock("a")?.acquire(Wait::Never)?);
+    assert_eq!(locks.len(), 1);
+    assert!(!locks.get_lock("a")?.acquire(Wait::Never)?);
+    locks.get_lock("a")?.release()?;
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_name_lives_while_somebody_waits() -> Outcome {
+    let locks = LockManager::local();
+    let guard = locks.get_lock("a")?.lock_owned()?;
+    let mut waits = Box::pin(locks.get_lock("a")?.lock_owned_async());
+    assert!(poll(waits.as_mut()).is_pending());
+    drop(guard);
+    assert_eq!(locks.len(), 1);
+    drop(waits);
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+#[test]
+fn cleanup_takes_nothing_that_is_in_use() -> Outcome {
+    let locks = LockManager::builder().shards(1).build()?;
+    drop((locks.get_lock("a")?, locks.get_lock("b")?));
+    let lock = locks.get_lock("a")?;
+    assert!(lock.acquire(Wait::Never)?);
+    assert_eq!(locks.cleanup()?.spares, 1);
+    assert_eq!(locks.cleanup()?.spares, 0);
+    assert!(locks.get_lock("a")?.locked()?);
+    Ok(())
+}
+
+/// A guard that is forgotten holds for ever, and so does not let its name go.
+#[test]
+fn a_forgotten_guard_still_holds() -> Outcome {
+    let locks = LockManager::local();
+    mem::forget(locks.get_lock("a")?.lock()?);
+    assert!(locks.get_lock("a")?.try_lock()?.is_none());
+    assert!(matches!(locks.get_lock("a")?.release(), Err(LockError::NotHeld { .. })));
+    assert_eq!(locks.len(), 1);
+    Ok(())
+}
+
+/// A future that is leaked stays in the queue of its name, whose entry nobody else may get.
+#[test]
+fn a_leaked_waiter_keeps_its_name() -> Outcome {
+    let locks = LockManager::builder().shards(1).build()?;
+    let held = locks.get_lock("a")?;
+    let guard = held.lock()?;
+    let lock = locks.get_lock("a")?;
+    {
+        let mut waits = Box::pin(lock.lock_async());
+        assert!(poll(waits.as_mut()).is_pending());
+        mem::forget(waits);
+    }
+    drop(guard);
+    drop((lock, held));
+    assert_eq!(locks.len(), 1);
+    assert!(locks.get_lock("b")?.try_lock()?.is_some());
+    Ok(())
+}
+
+#[test]
+fn handles_and_guards_outlive_the_manager() -> Outcome {
+    let locks = LockManager::local();
+    let lock = locks.get_lock("a")?;
+    let guard = locks.get_lock("b")?.lock_owned()?;
+    let both = locks.lock_all(&["c", "d"], Wait::Never)?.ok_or("free")?;
+    assert!(locks.get_lock("e")?.acquire(Wait::Never)?);
+    drop(locks);
+    assert!(lock.clone().try_lock()?.is_some());
+    thread::spawn(move || drop((lock, guard, both))).join().map_err(|_| "a panic")?;
+    Ok(())
+}
+
+/// A million tasks queue for a name that is held, each is dropped, and nothing is left.
+#[test]
+fn cancelled_waiters_leave_nothing() -> Outcome {
+    const WAITERS: usize = 1_000_000;
+    const AT_ONCE: usize = 1_000;
+    let locks = LockManager::local();
+    let guard = locks.get_lock("held")?.lock_owned()?;
+    for batch in 0..WAITERS / AT_ONCE {
+        let mut waiters = Vec::with_capacity(AT_ONCE);
+        for _ in 0..AT_ONCE {
+            let mut waits = Box::pin(locks.get_lock("held")?.lock_owned_async());
+            assert!(poll(waits.as_mut()).is_pending());
+            waiters.push(waits);
+        }
+        // From the back, from the front.
+        if batch % 2 == 0 {
+            waiters.reverse();
+        }
+        drop(waiters);
+    }
+    // The last ones are dropped when the holder has gone: where others leak.
+    let mut last = Box::pin(locks.get_lock("held")?.lock_owned_async());
+    assert!(poll(last.as_mut()).is_pending());
+    drop(guard);
+    drop(last);
+    assert_eq!(locks.len(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_million_names_come_and_go() -> Outcome {
+    let locks = LockManager::local();
+    let name = |number: usize| format!("customer {number}");
+    let handles = (0..1_000_000).map(|number| locks.get_lock(&name(number)));
+    let handles = handles.collect::<Result<Vec<_>, _>>()?;
+    assert_eq!(locks.len(), 1_000_000);
+    let _guard = handles[777_777].lock()?;
+    assert!(locks.get_lock(&name(777_777))?.locked()?);
+    assert!(!locks.get_lock(&name(777_778))?.locked()?);
+    drop(_guard);
+    drop(handles);
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+/// Threads make, share and take away a few names as fast as they can; each name is one lock.
+#[test]
+fn a_name_is_one_lock_however_it_comes_and_goes() -> Outcome {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let locks = LockManager::builder().shards(1).build()?;
+    let inside = [const { AtomicUsize::new(0) }; 3];
+    thread::scope(|scope| {
+        for seed in 0..8 {
+            let (locks, inside) = (&locks, &inside);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for _ in 0..20_000 {
+                    let pick = random.usize(..3);
+                    let lock = locks.get_lock(NAMES[pick]).expect("a name");
+                    let guard = match random.u8(..3) {
+                        0 => Some(lock.lock_owned().expect("no deadlock")),
+                        1 => lock.try_lock_owned(Wait::Never).expect("no deadlock"),
+                        _ => pollster::block_on(lock.lock_owned_async()).ok(),
+                    };
+                    if let Some(guard) = guard {
+                        assert_eq!(inside[pick].fetch_add(1, Ordering::Relaxed), 0);
+                        inside[pick].fetch_sub(1, Ordering::Relaxed);
+                        drop(guard);
+                    }
+                }
+            });
+        }
+    });
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+// What is on record
+
+#[test]
+fn the_record_names_thread_and_time() -> Outcome {
+    let locks = Arc::new(LockManager::local());
+    let theirs = Arc::clone(&locks);
+    let (begin, begun) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let holder = thread::Builder::new().name("holder".to_owned()).spawn(move || {
+        let _guard = theirs.get_lock("a").expect("a name").lock_owned();
+        begin.send(()).expect("the test waits");
+        let _ = ended.recv();
+    })?;
+    begun.recv()?;
+    let info = locks.info("a")?;
+    let owner = info.owner.ok_or("it is held")?;
+    assert!(owner.starts_with("holder (ThreadId("), "{owner}");
+    let since = info.acquired_at.ok_or("it is held")?;
+    assert!(since.elapsed().is_ok_and(|age| age < AGES), "{since:?}");
+    assert_eq!(locks.infos()?.len(), 1);
+    drop(end);
+    holder.join().map_err(|_| "a panic")?;
+    assert_eq!(locks.info("a")?, LockInfo::unheld("a"));
+    Ok(())
+}
+
+#[test]
+fn the_record_names_owners_and_tasks() -> Outcome {
+    let locks = LockManager::local();
+    let owner = |name: &str| locks.info(name).map(|info| info.owner.unwrap_or_default());
+    let job = LockOwner::new("job 17");
+    let lock = locks.get_lock("a")?.with_owner(&job);
+    let guard = lock.lock()?;
+    assert_eq!(owner("a")?, "job 17");
+    drop(guard);
+    let guard = pollster::block_on(lock.lock_async())?;
+    assert_eq!(owner("a")?, "job 17");
+    drop(guard);
+    let guard = pollster::block_on(locks.get_lock("b")?.lock_owned_async())?;
+    assert!(owner("b")?.starts_with("a task on "), "{}", owner("b")?);
+    drop(guard);
+    // A record outlives whom it names.
+    assert!(
+        thread::scope(|scope| scope.spawn(|| locks.get_lock("c")?.acquire(Wait::Never)).join())
+            .map_err(|_| "a panic")??
+    );
+    assert_eq!(owner("c")?, "somebody who is gone");
+    locks.release_all(&["c"])?;
+
+    let locks = LockManager::builder().owner("billing").build()?;
+    let _guard = locks.get_lock("a")?.lock_owned()?;
+    assert_eq!(locks.info("a")?.owner.as_deref(), Some("billing"));
+    Ok(())
+}
+
+// The specification's layer
+
+#[test]
+fn release_ends_no_guard() -> Outcome {
+    let locks = LockManager::local();
+    let lock = locks.get_lock("a")?;
+    let guard = lock.lock()?;
+    let Err(LockError::NotHeld { name }) = lock.release() else { panic!("it ended a guard") };
+    assert_eq!(name.as_deref(), Some("a"));
+    assert!(lock.locked()?);
+    drop(guard);
+    let object: &dyn BaseLock = &lock;
+    let hold = object.hold(Wait::Never)?.ok_or("free")?;
+    assert!(object.hold(Wait::Never)?.is_none() && object.release().is_err());
+    hold.release()?;
+    assert!(!object.locked()?);
+    Ok(())
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let locks = LockManager::local();
+    assert!(matches!(locks.get_lock(""), Err(LockError::EmptyName)));
+    assert!(matches!(locks.acquire_all(&["a", ""], Wait::Never), Err(LockError::EmptyName)));
+    assert!(locks.is_empty());
+    assert_eq!("redis".parse(), Ok(Backend::Redis));
+    let message = "zookeeper".parse::<Backend>().expect_err("unknown").to_string();
+    assert!(message.contains("\"local\"") && message.contains("\"redis\""), "{message}");
+    let build = |backend| LockManager::builder().backend(backend).build();
+    assert!(build(Backend::Local).is_ok());
+    let message = build(Backend::Redis).expect_err("no client").to_string();
+    assert!(message.contains("\"redis\""), "{message}");
+    let refused = LockManager::builder().bypass(u16::MAX).build();
+    assert!(matches!(refused, Err(ManagerError::Option { option: "bypass", .. })));
+}
+
+// Several names
+
+#[test]
+fn all_or_nothing() -> Outcome {
+    let locks = LockManager::local();
+    let guard = locks.get_lock("c")?.lock_owned()?;
+    assert!(locks.lock_all(&["a", "b", "c", "d"], Wait::Never)?.is_none());
+    assert!(!locks.acquire_all(&["d", "c", "b"], Duration::from_millis(5).into())?);
+    assert_eq!(locks.names(), ["c"]);
+    drop(guard);
+    let all = locks.lock_all(&["a", "b", "a"], Wait::Never)?.ok_or("free")?;
+    assert_eq!(all.names().collect::<BTreeSet<_>>(), BTreeSet::from(["a", "b"]));
+    drop(all);
+    assert!(locks.is_empty());
+    assert!(locks.acquire_all::<&str>(&[], Wait::Never)?);
+    locks.release_all::<&str>(&[])?;
+    Ok(())
+}
+
+#[test]
+fn release_all_releases_what_is_held_and_names_the_rest() -> Outcome {
+    let locks = LockManager::local();
+    assert!(locks.acquire_all(&["a", "b"], Wait::Never)?);
+    let guard = locks.get_lock("g")?.lock_owned()?;
+    let released = locks.release_all(&["x", "b", "g", "a", "x", "b"]);
+    let Err(LockError::NotAllHeld { names }) = released else { panic!("{released:?}") };
+    assert_eq!(names, ["g", "x"]);
+    assert_eq!(locks.names(), ["g"]);
+    assert!(locks.get_lock("g")?.locked()?);
+    drop(guard);
+    Ok(())
+}
+
+#[test]
+fn dropped_at_every_await_all_gives_back_what_it_took() -> Outcome {
+    let locks = LockManager::local();
+    let names: Vec<_> = (0..5).map(|number| number.to_string()).collect();
+    for held in &names {
+        let guard = locks.get_lock(held)?.lock_owned()?;
+        let mut all = Box::pin(locks.lock_all_async(&names));
+        assert!(poll(all.as_mut()).is_pending());
+        drop(all);
+        assert_eq!(locks.len(), 1);
+        drop(guard);
+        assert!(locks.is_empty());
+    }
+    let all = pollster::block_on(locks.lock_all_async(&names))?;
+    assert_eq!(all.names().count(), 5);
+    Ok(())
+}
+
+#[test]
+fn sets_that_overlap_in_any_order_all_get_through() -> Outcome {
+    let locks = LockManager::local();
+    let inside = [const { AtomicUsize::new(0) }; 6];
+    thread::scope(|scope| {
+        for seed in 0..6 {
+            let (locks, inside) = (&locks, &inside);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for _ in 0..2_000 {
+                    let set = random.choose_multiple(0..6_usize, 3);
+                    let names: Vec<_> = set.iter().map(usize::to_string).collect();
+                    let guard = if random.bool() {
+                        locks.lock_all(&names, Wait::Forever).expect("no deadlock").expect("waited")
+                    } else {
+                        pollster::block_on(locks.lock_all_async(&names)).expect("no deadlock")
+                    };
+                    for &place in &set {
+                        assert_eq!(inside[place].fetch_add(1, Ordering::Relaxed), 0);
+                    }
+                    for &place in &set {
+                        inside[place].fetch_sub(1, Ordering::Relaxed);
+                    }
+                    drop(guard);
+                }
+            });
+        }
+    });
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+/// One waker's panic, while several are released, keeps the others from nothing.
+#[test]
+fn a_waker_that_panics_holds_up_no_other_name() -> Outcome {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker's own panic");
+        }
+    }
+    let locks = LockManager::local();
+    let all = locks.lock_all(&["a", "b", "c"], Wait::Never)?.ok_or("free")?;
+    let lock = locks.get_lock("b")?;
+    let mut waits = pin!(lock.lock_async());
+    let waker = Waker::from(Arc::new(Panics));
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(panic::catch_unwind(AssertUnwindSafe(|| drop(all))).is_err());
+    assert!(locks.lock_all(&["a", "c"], Wait::Never)?.is_some());
+    assert!(poll(waits.as_mut()).is_ready());
+    Ok(())
+}
+
+// Deadlocks
+
+#[test]
+fn a_cycle_of_three_threads_is_told_to_one_of_them() -> Outcome {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let locks = LockManager::builder().detect_deadlocks(true).build()?;
+    let barrier = Barrier::new(3);
+    let told: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|place| {
+                let (locks, barrier) = (&locks, &barrier);
+                let name = format!("thread {place}");
+                let work = move || {
+                    let outer = locks.get_lock(NAMES[place])?.lock_owned()?;
+                    barrier.wait();
+                    let inner = locks.get_lock(NAMES[(place + 1) % 3])?.lock_owned();
+                    drop(outer);
+                    inner.map(drop)
+                };
+                thread::Builder::new().name(name).spawn_scoped(scope, work).expect("a thread")
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let errors: Vec<_> = told.into_iter().filter_map(Result::err).collect();
+    let [LockError::Deadlock(deadlock)] = &*errors else { panic!("{errors:?}") };
+    let steps = deadlock.cycle();
+    assert_eq!(steps.len(), 3);
+    for (place, step) in steps.iter().enumerate() {
+        let number = NAMES.iter().position(|name| *name == step.waits_for).ok_or("a name")?;
+        // Thread n holds the n-th name, and waits for the next.
+        assert!(step.owner.starts_with(&format!("thread {} ", (number + 2) % 3)), "{deadlock}");
+        assert_eq!(steps[(place + 1) % 3].waits_for, NAMES[(number + 1) % 3]);
+    }
+    assert!(errors[0].to_string().contains(r#"waits for "a", which thread 0"#), "{}", errors[0]);
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+#[test]
+fn an_owner_that_waits_for_itself_is_told() -> Outcome {
+    let locks = LockManager::builder().detect_deadlocks(true).build()?;
+    let owner = LockOwner::new("job 1");
+    let lock = locks.get_lock("a")?.with_owner(&owner);
+    let guard = pollster::block_on(lock.lock_async())?;
+    assert!(matches!(pollster::block_on(lock.lock_async()), Err(LockError::Deadlock(_))));
+    assert!(matches!(lock.acquire(AGES.into()), Err(LockError::Deadlock(_))));
+    assert!(matches!(lock.hold(AGES.into()), Err(LockError::Deadlock(_))));
+    // Who does not wait cannot deadlock.
+    assert!(lock.try_lock()?.is_none());
+    drop(guard);
+    assert!(lock.try_lock()?.is_some());
+    Ok(())
+}
+
+#[test]
+fn a_cycle_through_several_names_gives_them_all_back() -> Outcome {
+    let locks = LockManager::builder().detect_deadlocks(true).build()?;
+    assert!(locks.get_lock("b")?.acquire(Wait::Never)?);
+    let refused = locks.acquire_all(&["a", "b", "c"], Wait::Forever);
+    assert!(matches!(refused, Err(LockError::Deadlock(_))), "{refused:?}");
+    assert_eq!(locks.names(), ["b"]);
+    locks.release_all(&["b"])?;
+    Ok(())
+}
+
+/// Waits that end, and holds whose thread is free to go on, are no deadlock.
+#[test]
+fn what_is_no_cycle_is_not_told() -> Outcome {
+    let locks = LockManager::builder().detect_deadlocks(true).build()?;
+    // A task's hold is not its thread's, so this wait may end; here its time does.
+    let guard = pollster::block_on(locks.get_lock("a")?.lock_owned_async())?;
+    let soon = Duration::from_millis(5);
+    assert!(locks.get_lock("a")?.try_lock_for(soon)?.is_none());
+    drop(guard);
+    // Another owner's hold, though on this very thread.
+    let other = LockOwner::new("other");
+    let guard = locks.get_lock("a")?.with_owner(&other).lock_owned()?;
+    assert!(locks.get_lock("a")?.try_lock_for(soon)?.is_none());
+    // A wait that was dropped leads nowhere.
+    let ours = locks.get_lock("b")?.lock_owned()?;
+    let lock = locks.get_lock("b")?.with_owner(&other);
+    {
+        let mut waits = pin!(lock.lock_async());
+        assert!(poll(waits.as_mut()).is_pending());
+        assert!(matches!(locks.get_lock("a")?.lock(), Err(LockError::Deadlock(_))));
+    }
+    assert!(locks.get_lock("a")?.try_lock_for(soon)?.is_none());
+    drop((guard, ours));
+    Ok(())
+}
+
+/// Threads that take names in one order wait for each other a lot, and never in a circle.
+#[test]
+fn one_order_is_never_told() -> Outcome {
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    let locks = LockManager::builder().detect_deadlocks(true).build()?;
+    thread::scope(|scope| {
+        for seed in 0..6 {
+            let locks = &locks;
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for _ in 0..3_000 {
+                    let from = random.usize(..3);
+                    let to = random.usize(from + 1..4);
+                    let lock = |place: usize| {
+                        let lock = locks.get_lock(NAMES[place]).expect("a name");
+                        if random.bool() {
+                            lock.lock_owned().map(Some)
+                        } else {
+                            lock.try_lock_owned(Duration::from_micros(50).into())
+                        }
+                    };
+                    let guards = [from, to].map(lock);
+                    assert!(guards.iter().all(Result::is_ok), "{guards:?}");
+                }
+            });
+        }
+    });
+    assert!(locks.is_empty());
+    Ok(())
+}
+
+// Against a reference
+
+/// What one may do with a manager, by numbers: of a name, of something that one has.
+#[derive(Debug, Clone)]
+enum Step {
+    Get(usize),
+    Clone(usize),
+    DropHandle(usize),
+    TryLock(usize),
+    LockOwned(usize),
+    DropGuard(usize),
+    Acquire(usize),
+    Release(usize),
+    Queue(usize),
+    Poll(usize),
+    Cancel(usize),
+    AcquireAll(Vec<usize>),
+    ReleaseAll(Vec<usize>),
+    LockAll(Vec<usize>),
+    DropAll(usize),
+    Cleanup,
+}
+
+const NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let name = || 0..NAMES.len();
+    let any = || 0..8_usize;
+    let set = || prop::collection::vec(name(), 0..5);
+    let step = prop_oneof![
+        3 => name().prop_map(Step::Get),
+        1 => any().prop_map(Step::Clone),
+        2 => any().prop_map(Step::DropHandle),
+        2 => any().prop_map(Step::TryLock),
+        2 => name().prop_map(Step::LockOwned),
+        3 => any().prop_map(Step::DropGuard),
+        2 => name().prop_map(Step::Acquire),
+        2 => name().prop_map(Step::Release),
+        2 => name().prop_map(Step::Queue),
+        3 => any().prop_map(Step::Poll),
+        1 => any().prop_map(Step::Cancel),
+        2 => set().prop_map(Step::AcquireAll),
+        2 => set().prop_map(Step::ReleaseAll),
+        1 => set().prop_map(Step::LockAll),
+        2 => any().prop_map(Step::DropAll),
+        1 => Just(Step::Cleanup),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// How a name is held, in the reference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Held {
+    Guard,
+    Acquired,
+}
+
+type Waits = Pin<Box<dyn Future<Output = Result<OwnedManagedGuard, LockError>>>>;
+
+/// The real manager, and beside it what must be true of it.
+struct Both {
+    locks: LockManager,
+    handles: Vec<(usize, ManagedLock)>,
+    guards: Vec<(usize, OwnedManagedGuard)>,
+    waits: Vec<(usize, Waits)>,
+    sets: Vec<(BTreeSet<usize>, AllGuard)>,
+    held: BTreeMap<usize, Held>,
+}
+
+fn pick<T>(from: &[T], number: usize) -> Option<usize> {
+    (!from.is_empty()).then(|| number % from.len())
+}
+
+impl Both {
+    fn new() -> Self {
+        Self {
+            // One shard and a small budget: names share a table, and doors are shut.
+            locks: LockManager::builder().shards(1).bypass(2).build().expect("sound options"),
+            handles: Vec::new(),
+            guards: Vec::new(),
+            waits: Vec::new(),
+            sets: Vec::new(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    fn get(&self, name: usize) -> ManagedLock {
+        self.locks.get_lock(NAMES[name]).expect("a name")
+    }
+
+    /// Whether an attempt must succeed, must fail, or may do either: a free lock may be shut while
+    /// somebody waits.
+    fn expect(&self, name: usize, entered: bool) {
+        if self.held.contains_key(&name) {
+            assert!(!entered, "{} was held", NAMES[name]);
+        } else if !self.waits.iter().any(|(waits, _)| *waits == name) {
+            assert!(entered, "{} was free, and nobody waited", NAMES[name]);
+        }
+    }
+
+    fn expect_all(&self, set: &BTreeSet<usize>, entered: bool) {
+        if set.iter().any(|name| self.held.contains_key(name)) {
+            assert!(!entered);
+        } else if !self.waits.iter().any(|(waits, _)| set.contains(waits)) {
+            assert!(entered);
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Get(name) => self.handles.push((*name, self.get(*name))),
+            Step::Clone(number) => {
+                if let Some(place) = pick(&self.handles, *number) {
+                    self.handles.push(self.handles[place].clone());
+                }
+            }
+            Step::DropHandle(number) => {
+                pick(&self.handles, *number).map(|place| self.handles.swap_remove(place));
+            }
+            Step::TryLock(number) => {
+                let Some(place) = pick(&self.handles, *number) else { return };
+                let (name, lock) = &self.handles[place];
+                let entered = lock.try_lock().expect("no deadlock").is_some();
+                self.expect(*name, entered);
+            }
+            Step::LockOwned(name) => {
+                let guard = self.get(*name).try_lock_owned(Wait::Never).expect("no deadlock");
+                self.expect(*name, guard.is_some());
+                if let Some(guard) = guard {
+                    self.held.insert(*name, Held::Guard);
+                    self.guards.push((*name, guard));
+                }
+            }
+            Step::DropGuard(number) => {
+                let Some(place) = pick(&self.guards, *number) else { return };
+                let (name, _guard) = self.guards.swap_remove(place);
+                self.held.remove(&name);
+            }
+            Step::Acquire(name) => {
+                let entered = self.get(*name).acquire(Wait::Never).expect("no deadlock");
+                self.expect(*name, entered);
+                if entered {
+                    self.held.insert(*name, Held::Acquired);
+                }
+            }
+            Step::Release(name) => {
+                let released = self.get(*name).release().is_ok();
+                assert_eq!(released, self.held.get(name) == Some(&Held::Acquired));
+                if released {
+                    self.held.remove(name);
+                }
+            }
+            Step::Queue(name) => {
+                self.waits.push((*name, Box::pin(self.get(*name).lock_owned_async())));
+                self.poll(self.waits.len() - 1);
+            }
+            Step::Poll(number) => {
+                if let Some(place) = pick(&self.waits, *number) {
+                    self.poll(place);
+                }
+            }
+            Step::Cancel(number) => {
+                pick(&self.waits, *number).map(|place| self.waits.swap_remove(place));
+            }
+            Step::AcquireAll(list) => {
+                let (names, set) = named(list);
+                let entered = self.locks.acquire_all(&names, Wait::Never).expect("no deadlock");
+                self.expect_all(&set, entered);
+                if entered {
+                    self.held.extend(set.into_iter().map(|name| (name, Held::Acquired)));
+                }
+            }
+            Step::ReleaseAll(list) => {
+                let (names, set) = named(list);
+                let acquired = |name: &usize| self.held.get(name) == Some(&Held::Acquired);
+                let (there, missing): (Vec<usize>, Vec<usize>) =
+                    set.into_iter().partition(acquired);
+                let missing: BTreeSet<_> = missing.into_iter().map(|name| NAMES[name]).collect();
+                match self.locks.release_all(&names) {
+                    Ok(()) => assert!(missing.is_empty()),
+                    Err(LockError::NotAllHeld { names }) => {
+                        assert_eq!(
+                            names.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+                            missing
+                        );
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+                there.iter().for_each(|name| drop(self.held.remove(name)));
+            }
+            Step::LockAll(list) => {
+                let (names, set) = named(list);
+                let guard = self.locks.lock_all(&names, Wait::Never).expect("no deadlock");
+                self.expect_all(&set, guard.is_some());
+                if let Some(guard) = guard {
+                    self.held.extend(set.iter().map(|name| (*name, Held::Guard)));
+                    self.sets.push((set, guard));
+                }
+            }
+            Step::DropAll(number) => {
+                let Some(place) = pick(&self.sets, *number) else { return };
+                let (set, _guard) = self.sets.swap_remove(place);
+                set.iter().for_each(|name| drop(self.held.remove(name)));
+            }
+            Step::Cleanup => drop(self.locks.cleanup().expect("nothing fails here")),
+        }
+    }
+
+    fn poll(&mut self, place: usize) {
+        let Poll::Ready(guard) = poll(self.waits[place].1.as_mut()) else { return };
+        let (name, _) = self.waits.swap_remove(place);
+        let others = self.held.insert(name, Held::Guard);
+        assert_eq!(others, None, "{} was given out twice", NAMES[name]);
+        self.guards.push((name, guard.expect("no deadlock")));
+    }
+
+    fn check(&self) {
+        let mut in_use: BTreeSet<_> = self.held.keys().copied().collect();
+        in_use.extend(self.handles.iter().map(|(name, _)| name));
+        in_use.extend(self.waits.iter().map(|(name, _)| name));
+        let in_use: BTreeSet<_> = in_use.into_iter().map(|name| NAMES[name]).collect();
+        let names = self.locks.names();
+        assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), in_use);
+        assert_eq!(self.locks.len(), in_use.len());
+        for (place, name) in NAMES.iter().enumerate() {
+            let info = self.locks.info(name).expect("nothing fails here");
+            assert_eq!(info.owner.is_some(), self.held.contains_key(&place));
+            assert_eq!(info.acquired_at.is_some(), info.owner.is_some());
+        }
+    }
+}
+
+fn named(list: &[usize]) -> (Vec<&'static str>, BTreeSet<usize>) {
+    (list.iter().map(|name| NAMES[*name]).collect(), list.iter().copied().collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn it_does_what_the_reference_does(steps in steps()) {
+        let mut both = Both::new();
+        for step in &steps {
+            both.take(step);
+            both.check();
+        }
+        let Both { locks, handles, guards, waits, sets, held } = both;
+        drop((handles, guards, waits, sets));
+        let acquired: Vec<_> =
+            held.into_iter().filter(|(_, held)| *held == Held::Acquired).collect();
+        let acquired: Vec<_> = acquired.into_iter().map(|(name, _)| NAMES[name]).collect();
+        locks.release_all(&acquired).expect("they are held");
+        prop_assert!(locks.is_empty());
+    }
+}
