@@ -39,9 +39,14 @@ fn main() {
     }
 
     /// Read, then write: wrong if another request for the customer comes in between.
-    async fn pay_in(service: Arc<Service>, request: u32, customer: String) -> Result<(), LockError> {
+    async fn pay_in(
+        service: Arc<Service>,
+        request: u32,
+        customer: String,
+    ) -> Result<(), LockError> {
         let owner = LockOwner::new(format!("request {request}"));
-        let _alone = service.locks.get_lock(&customer)?.with_owner(&owner).lock_owned_async().await?;
+        let _alone =
+            service.locks.get_lock(&customer)?.with_owner(&owner).lock_owned_async().await?;
         let balance = service.store.read(&customer).await;
         service.store.write(&customer, balance + 1).await;
         Ok(())
@@ -82,5 +87,8 @@ fn main() {
     let total: i64 = service.store.0.lock().expect("nothing panics under it").values().sum();
     assert_eq!(total, 10 * 100 + 1_000, "an update was lost");
     assert!(service.locks.is_empty());
-    println!("1,000 payments and their transfers, none lost; {} names in use.", service.locks.len());
+    println!(
+        "1,000 payments and their transfers, none lost; {} names in use.",
+        service.locks.len()
+    );
 }

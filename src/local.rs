@@ -29,3 +29,4 @@ pub use rwlock::{
     UpgradedGuard, WriteGuard,
 };
 pub use semaphore::{LocalSemaphore, OwnedPermit, Permit};
+pub(crate) use teller::Teller;

@@ -711,7 +711,7 @@ impl Both {
                     }
                     Err(other) => panic!("{other}"),
                 }
-                there.iter().for_each(|name| drop(self.held.remove(name)));
+                self.held.retain(|name, _| !there.contains(name));
             }
             Step::LockAll(list) => {
                 let (names, set) = named(list);
@@ -725,7 +725,7 @@ impl Both {
             Step::DropAll(number) => {
                 let Some(place) = pick(&self.sets, *number) else { return };
                 let (set, _guard) = self.sets.swap_remove(place);
-                set.iter().for_each(|name| drop(self.held.remove(name)));
+                self.held.retain(|name, _| !set.contains(name));
             }
             Step::Cleanup => drop(self.locks.cleanup().expect("nothing fails here")),
         }

@@ -8,6 +8,7 @@ use super::deadlock::{Edge, Graph};
 use super::entry::{Entry, Key, LOCK};
 use super::owner::{Holder, LockOwner};
 use super::table;
+use crate::local::{Gate, Teller};
 use crate::wait::Patience;
 use crate::{BaseLock, Held, Hold, LockError, Wait};
 
@@ -91,6 +92,10 @@ impl ManagedLock {
         unsafe { (*self.entry().shard).graph.as_deref() }
     }
 
+    fn teller(&self) -> Teller<'_> {
+        Teller::of(Some(self.name()))
+    }
+
     #[inline]
     fn thread(&self) -> Holder {
         self.owner.as_ref().map_or_else(Holder::thread, LockOwner::holder)
@@ -130,15 +135,15 @@ impl ManagedLock {
             Patience::Until(deadline) => Some(deadline),
         };
         let _edge = self.tell_of_wait(holder, deadline)?;
-        Ok(self.entry().gate.acquire(LOCK, deadline).is_ok())
+        Ok(self.entry().gate.acquire(LOCK, deadline, self.teller()).is_ok())
     }
 
     /// Enters the gate as a task, when that is possible, and says so in the record.
     pub(super) async fn enter_async(&self) -> Result<(), LockError> {
         if !self.entry().gate.try_acquire(LOCK) {
             let _edge = self.tell_of_wait(self.task(), None)?;
-            let entered = self.entry().gate.acquire_async(LOCK).await;
-            entered.expect(crate::local::Gate::PATIENT);
+            let entered = self.entry().gate.acquire_async(LOCK, self.teller()).await;
+            entered.expect(Gate::PATIENT);
         }
         self.entry().record(self.task());
         Ok(())
