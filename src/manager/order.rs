@@ -13,6 +13,7 @@ sites! {
     /// `release` takes away the record of a hold, and gives back its permit only after it was
     /// taken. Pairs with [`RECORD`].
     END_ACQUIRED = Acquire;
-    /// Somebody asks who holds. Pairs with [`RECORD`].
+    /// Somebody asks who holds. Pairs with [`RECORD`], so that the time is of the same hold. That is
+    /// for people to read, so no model misses this one.
     WHO_HOLDS = Acquire;
 }
