@@ -492,6 +492,30 @@ fn what_is_no_cycle_is_not_told() -> Outcome {
     Ok(())
 }
 
+/// A wait that was leaked is looked at for ever, also when the manager is gone.
+#[test]
+fn a_leaked_wait_is_still_looked_at() -> Outcome {
+    let locks = LockManager::builder().shards(1).detect_deadlocks(true).build()?;
+    let (one, other) = (LockOwner::new("one"), LockOwner::new("other"));
+    let held = locks.get_lock("a")?.with_owner(&one);
+    let guard = held.lock()?;
+    let theirs = locks.get_lock("b")?.with_owner(&other).lock_owned()?;
+    {
+        let lock = locks.get_lock("a")?.with_owner(&other);
+        let mut waits = Box::pin(lock.lock_async());
+        assert!(poll(waits.as_mut()).is_pending());
+        mem::forget(waits);
+    }
+    drop(guard);
+    drop(held);
+    let lock = locks.get_lock("b")?.with_owner(&one);
+    drop(locks);
+    // `other` waits for "a", which nobody holds: no cycle.
+    assert!(lock.try_lock_for(Duration::from_millis(5))?.is_none());
+    drop(theirs);
+    Ok(())
+}
+
 /// Threads that take names in one order wait for each other a lot, and never in a circle.
 #[test]
 fn one_order_is_never_told() -> Outcome {

@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::entry::Entry;
+use super::handle::ManagedLock;
 use super::owner::Identity;
 use crate::LocalLock;
 
@@ -80,7 +81,7 @@ type Waits = HashMap<Identity, Vec<Wait>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Wait {
-    /// Alive: whoever waits counts it.
+    /// Alive: the edge counts it.
     entry: NonNull<Entry>,
     deadline: Option<Instant>,
 }
@@ -100,27 +101,27 @@ impl Graph {
         Self { waits: LocalLock::new(HashMap::new()) }
     }
 
-    /// Tells that `waiter` waits for the entry from now on.
+    /// Tells that `waiter` waits for the lock from now on.
+    ///
+    /// The edge counts the lock's entry itself: a future that is leaked while it waits leaves its
+    /// edge here for ever.
     ///
     /// # Errors
     /// The cycle that this wait would close.
-    ///
-    /// # Safety
-    /// The caller counts the entry while the edge lives.
-    pub(super) unsafe fn wait(
+    pub(super) fn wait(
         &self,
         waiter: Identity,
-        entry: NonNull<Entry>,
+        lock: ManagedLock,
         deadline: Option<Instant>,
     ) -> Result<Edge<'_>, Deadlock> {
-        let wait = Wait { entry, deadline };
+        let wait = Wait { entry: NonNull::from(lock.entry()), deadline };
         let mut waits = self.waits.lock();
-        let mut path = vec![(waiter, entry)];
-        if closes_cycle(&waits, waiter, &mut path, &mut Vec::new()) {
+        let mut path = vec![(waiter, wait.entry)];
+        if wait.goes_on() && closes_cycle(&waits, waiter, &mut path, &mut Vec::new()) {
             return Err(Deadlock { cycle: path.into_iter().map(step).collect() });
         }
         waits.entry(waiter).or_default().push(wait);
-        Ok(Edge { graph: self, waiter, wait })
+        Ok(Edge { graph: self, waiter, wait, _lock: lock })
     }
 }
 
@@ -132,8 +133,8 @@ fn closes_cycle(
     visited: &mut Vec<Identity>,
 ) -> bool {
     let Some((_, entry)) = path.last() else { return false };
-    // SAFETY: whoever waits for an entry counts it, and cannot stop before it has taken its edge
-    // away, for which it needs the lock that we have.
+    // SAFETY: the edge counts the entry, and goes on doing so until it has been taken out of the
+    // graph, whose lock we have.
     let holder = unsafe { entry.as_ref().holder() };
     let Some(holder) = holder.and_then(|holder| holder.identity()) else { return false };
     if holder == first {
@@ -154,7 +155,7 @@ fn closes_cycle(
 }
 
 fn step((waiter, entry): (Identity, NonNull<Entry>)) -> DeadlockStep {
-    // SAFETY: see `Graph::wait`, which calls this with the lock.
+    // SAFETY: as in `closes_cycle`.
     let waits_for = unsafe { entry.as_ref().key().name.clone() };
     DeadlockStep { owner: waiter.label(), waits_for }
 }
@@ -164,6 +165,8 @@ pub(super) struct Edge<'a> {
     graph: &'a Graph,
     waiter: Identity,
     wait: Wait,
+    /// Given up when the graph does not know the edge any more.
+    _lock: ManagedLock,
 }
 
 impl Drop for Edge<'_> {

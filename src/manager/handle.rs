@@ -157,9 +157,7 @@ impl ManagedLock {
         let (Some(graph), Some(waiter)) = (self.graph(), waiter.identity()) else {
             return Ok(None);
         };
-        // SAFETY: this handle counts the entry, and the edge borrows the handle.
-        let edge = unsafe { graph.wait(waiter, self.entry, deadline) };
-        edge.map(Some).map_err(LockError::Deadlock)
+        graph.wait(waiter, self.clone(), deadline).map(Some).map_err(LockError::Deadlock)
     }
 
     /// Locks, blocking the thread for as long as it takes.
