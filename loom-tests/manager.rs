@@ -9,7 +9,7 @@ use std::sync::Arc;
 use loom::thread;
 use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
+use crate::harness::{About, BUDGETS, Suite, TWO_THREADS, UNBOUNDED};
 use crate::steps::{Data, beside, block_on, poll_and_drop, soon};
 
 struct Shared {
@@ -327,7 +327,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "release · get, lock, drop",
         "cancel",
-        THREE_THREADS,
+        TWO_THREADS,
         { cancelled_before_waiter },
     );
     add("release-elsewhere", record, 2, "acquire · release", "none", UNBOUNDED, release_elsewhere);
