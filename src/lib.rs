@@ -3,9 +3,16 @@
 mod base;
 mod error;
 mod info;
+#[cfg(all(feature = "redis", not(loom)))]
+mod redis;
 mod wait;
 
 pub use base::{BaseLock, BaseReadWriteLock, BaseSemaphore, Held, Hold};
 pub use error::{LockError, PermitError, PermitOverflow};
 pub use info::LockInfo;
+#[cfg(all(feature = "redis", not(loom)))]
+pub use self::redis::{
+    Handover, Loss, Lost, RedisError, RedisGuard, RedisLock, RedisLockBuilder, RedisSource,
+    RedisSourceBuilder,
+};
 pub use wait::Wait;

@@ -1,0 +1,95 @@
+//! The connections to the server: one for requests, one for the subscription.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSubStream};
+use redis::{AsyncConnectionConfig, Client, Cmd, Value};
+
+use super::clock;
+use crate::redis::client::{Reply, Request};
+use crate::redis::error::RedisError;
+use crate::redis::lease::Moment;
+use crate::redis::wire::Form;
+
+/// Where the server is, and how to come to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    client: Client,
+}
+
+impl Server {
+    /// The client's settings, but small packets are sent at once: a request is one, and the next
+    /// one should not wait for its answer.
+    pub(crate) fn new(client: Client) -> Self {
+        let info = client.get_connection_info();
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        // The settings are those of a client that exists, so they cannot be refused.
+        let client = Client::open(info.clone().set_tcp_settings(tcp)).unwrap_or(client);
+        Self { client }
+    }
+
+    /// A connection for requests, and the server's time in µs when it answered first.
+    pub(crate) async fn connect(
+        self,
+        within: Duration,
+    ) -> Result<(MultiplexedConnection, u64, Moment), RedisError> {
+        let connecting = async {
+            // Time limits are the client's affair, which sends again what is not answered.
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(None)
+                .set_response_timeout(None);
+            let mut connection =
+                self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            let sent = clock::now();
+            let time = connection.req_packed_command(&redis::cmd("TIME")).await?;
+            let (seconds, micros): (u64, u64) = redis::from_redis_value(time)?;
+            Ok((connection, seconds * 1_000_000 + micros, sent))
+        };
+        match tokio::time::timeout(within, connecting).await {
+            Ok(connected) => connected.map_err(RedisError::classify),
+            Err(_) => Err(RedisError::Timeout { after: within }),
+        }
+    }
+
+    /// What is said on `channel`, from now on.
+    pub(crate) async fn subscribe(
+        self,
+        channel: Arc<str>,
+        within: Duration,
+    ) -> Result<PubSubStream, RedisError> {
+        let subscribing = async {
+            let mut subscription = self.client.get_async_pubsub().await?;
+            subscription.subscribe(&*channel).await?;
+            Ok(subscription.into_on_message())
+        };
+        match tokio::time::timeout(within, subscribing).await {
+            Ok(subscribed) => subscribed.map_err(RedisError::classify),
+            Err(_) => Err(RedisError::Timeout { after: within }),
+        }
+    }
+}
+
+/// Asks the server. A server that does not know the script yet is sent it in full.
+pub(crate) async fn ask(
+    mut connection: MultiplexedConnection,
+    request: Request,
+    channel: Arc<str>,
+) -> Result<Reply, RedisError> {
+    let answer = send(&mut connection, &request.command(Form::Digest, &channel)).await;
+    let answer = match answer {
+        Err(RedisError::NoScript(_)) => {
+            send(&mut connection, &request.command(Form::Text, &channel)).await
+        }
+        answer => answer,
+    };
+    request.read(&answer?)
+}
+
+async fn send(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
+    match connection.req_packed_command(cmd).await {
+        Ok(Value::ServerError(error)) => Err(RedisError::classify(error.into())),
+        Ok(value) => Ok(value),
+        Err(error) => Err(RedisError::classify(error)),
+    }
+}

@@ -1,0 +1,26 @@
+//! Locks in Redis.
+//!
+//! ```text
+//! lock.rs, guard.rs, source.rs   what users touch
+//!        │ events, by a message     ▲ answers, into a slot
+//! driver/                        one thread: connections, timers, wake-ups
+//!        │ on(now, event)           ▲ actions
+//! client.rs, lease.rs            decides; no I/O
+//!        │ wire.rs: requests        ▲ replies
+//! scripts/*.lua                  decide on the server
+//! ```
+
+mod client;
+mod driver;
+mod error;
+mod guard;
+mod keys;
+mod lease;
+mod lock;
+mod source;
+mod wire;
+
+pub use error::{Loss, RedisError};
+pub use guard::{Handover, Lost, RedisGuard};
+pub use lock::{RedisLock, RedisLockBuilder};
+pub use source::{RedisSource, RedisSourceBuilder};
