@@ -12,7 +12,7 @@ pub use error::{LockError, PermitError, PermitOverflow};
 pub use info::LockInfo;
 #[cfg(all(feature = "redis", not(loom)))]
 pub use self::redis::{
-    Handover, Loss, Lost, RedisError, RedisGuard, RedisLock, RedisLockBuilder, RedisSource,
-    RedisSourceBuilder,
+    FencedKey, FencedRegister, Handover, Loss, Lost, RedisError, RedisGuard, RedisLock,
+    RedisLockBuilder, RedisSource, RedisSourceBuilder, StaleFence,
 };
 pub use wait::Wait;

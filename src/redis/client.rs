@@ -85,6 +85,10 @@ pub(crate) enum Request {
     Extend { attempt: Arc<Attempt>, by: Extension, seq: u64 },
     /// Who holds the lock.
     Status { terms: Arc<Terms> },
+    /// Write a protected value.
+    Write { key: Arc<str>, fence: u64, seq: u64, value: Arc<[u8]> },
+    /// Read a protected value.
+    Read { key: Arc<str> },
 }
 
 /// By how much a lease is lengthened.
@@ -106,6 +110,8 @@ pub(crate) enum Reply {
     Extended { left: Duration, now: u64 },
     NotExtended { loss: Loss, now: u64 },
     Status(Status),
+    Written { written: bool, now: u64 },
+    Read { value: Option<(u64, Vec<u8>)>, now: u64 },
 }
 
 impl Reply {
@@ -118,6 +124,8 @@ impl Reply {
             | Self::Released { now, .. }
             | Self::Extended { now, .. }
             | Self::NotExtended { now, .. }
+            | Self::Written { now, .. }
+            | Self::Read { now, .. }
             | Self::Status(Status { now, .. }) => *now,
         }
     }
@@ -174,6 +182,10 @@ pub(crate) enum Event {
     Extend { hold: HoldId, ask: AskId, more: Duration },
     /// Somebody wants to know who holds the lock.
     Status { ask: AskId, terms: Arc<Terms> },
+    /// A holder with this token wants to write.
+    Write { ask: AskId, key: Arc<str>, fence: u64, value: Arc<[u8]> },
+    /// Somebody wants to read.
+    Read { ask: AskId, key: Arc<str> },
     /// Somebody waits for the releases that are under way.
     Flush { ask: AskId },
     /// The connection stands; the server's time in µs is this.
@@ -218,6 +230,8 @@ pub(crate) enum Answer {
     Released,
     Extended,
     Status(Status),
+    Written(bool),
+    Read(Option<(u64, Vec<u8>)>),
     Flushed,
     Failed(RedisError),
 }
@@ -270,8 +284,8 @@ enum Timer {
 /// Where the answer to a question will come from.
 #[derive(Debug)]
 enum Place {
-    /// The server's time is not known yet, so no attempt can be stamped.
-    Early(Arc<Terms>, Patience),
+    /// The server's time is not known yet, so nothing can be stamped.
+    Early(Event),
     Line(u64),
     Call(CallId),
     Flush,
@@ -292,7 +306,8 @@ enum Purpose {
     Release { ask: Option<AskId> },
     Extend { hold: HoldId, ask: Option<AskId> },
     Check(HoldId),
-    Status(AskId),
+    /// Somebody wants to know something, or writes.
+    Look(AskId),
     TakeOver { ask: AskId, attempt: Arc<Attempt>, generation: u64 },
 }
 
@@ -446,7 +461,14 @@ impl Client {
             Event::Extend { hold, ask, more } => self.extend(now, hold, ask, more, out),
             Event::Status { ask, terms } => {
                 let request = Request::Status { terms };
-                let call = self.call(now, request, Purpose::Status(ask), out);
+                let call = self.call(now, request, Purpose::Look(ask), out);
+                self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+            }
+            Event::Write { ask, key, fence, value } => {
+                self.write(now, ask, key, fence, value, out);
+            }
+            Event::Read { ask, key } => {
+                let call = self.call(now, Request::Read { key }, Purpose::Look(ask), out);
                 self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
             }
             Event::Flush { ask } => self.flush(ask, out),
@@ -476,17 +498,12 @@ impl Client {
         out: &mut Vec<Action>,
     ) {
         if self.server.is_none() {
-            let timer = match patience {
-                Patience::Until(deadline) if deadline < now + self.temper.patience => {
-                    (deadline, Timer::Deadline(ask))
-                }
-                _ => (now + self.temper.patience, Timer::GiveUp(ask)),
+            let deadline = match patience {
+                Patience::Until(deadline) => Some(deadline),
+                Patience::Try | Patience::Endless => None,
             };
-            self.timers.insert(timer.clone());
-            let place = Place::Early(terms, patience);
-            self.asks.insert(ask, Asked { place, timer: Some(timer) });
-            self.need_link(out);
-            return;
+            let event = Event::Lock { ask, terms, patience };
+            return self.come_later(now, ask, event, deadline, out);
         }
         let patience = match patience {
             Patience::Until(deadline) if deadline <= now => Patience::Try,
@@ -515,6 +532,46 @@ impl Client {
         self.asks.insert(ask, Asked { place: Place::Line(line), timer });
         self.lines.get_mut(&line).expect("it was just found").callers.insert(ask);
         self.join(now, line, out);
+    }
+
+    fn write(
+        &mut self,
+        now: Moment,
+        ask: AskId,
+        key: Arc<str>,
+        fence: u64,
+        value: Arc<[u8]>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.server.is_none() {
+            let event = Event::Write { ask, key, fence, value };
+            return self.come_later(now, ask, event, None, out);
+        }
+        // A stamp's properties are what the number of a write needs: it grows here, and also when
+        // the lock is handed over to another process.
+        self.last_stamp = self.server_time(now).max(self.last_stamp + 1);
+        let request = Request::Write { key, fence, seq: self.last_stamp, value };
+        let call = self.call(now, request, Purpose::Look(ask), out);
+        self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+    }
+
+    /// Keeps a question until the server's time is known.
+    fn come_later(
+        &mut self,
+        now: Moment,
+        ask: AskId,
+        event: Event,
+        deadline: Option<Moment>,
+        out: &mut Vec<Action>,
+    ) {
+        let give_up = now + self.temper.patience;
+        let timer = match deadline {
+            Some(deadline) if deadline < give_up => (deadline, Timer::Deadline(ask)),
+            _ => (give_up, Timer::GiveUp(ask)),
+        };
+        self.timers.insert(timer.clone());
+        self.asks.insert(ask, Asked { place: Place::Early(event), timer: Some(timer) });
+        self.need_link(out);
     }
 
     fn try_once(
@@ -617,7 +674,7 @@ impl Client {
         match &mut call.purpose {
             // A release goes on, an extension may have happened: their answers count.
             Purpose::Release { ask, .. } | Purpose::Extend { ask, .. } => *ask = None,
-            Purpose::Status(_) | Purpose::Check(_) | Purpose::Line(_) => {
+            Purpose::Look(_) | Purpose::Check(_) | Purpose::Line(_) => {
                 self.forget_call(id);
             }
             Purpose::Try { .. } | Purpose::TakeOver { .. } => {
@@ -895,7 +952,7 @@ impl Client {
             Purpose::Extend { ask: None, .. } | Purpose::Check(_) => {
                 self.forget_call(id);
             }
-            Purpose::Try { ask, .. } | Purpose::Status(ask) | Purpose::TakeOver { ask, .. } => {
+            Purpose::Try { ask, .. } | Purpose::Look(ask) | Purpose::TakeOver { ask, .. } => {
                 let ask = *ask;
                 self.answer(ask, Answer::Failed(failure), out);
                 self.disown(now, id, out);
@@ -985,8 +1042,14 @@ impl Client {
             (Purpose::Check(hold), _, Reply::Status(status)) => {
                 self.checked(now, trip, hold, &status, out);
             }
-            (Purpose::Status(ask), _, Reply::Status(status)) => {
+            (Purpose::Look(ask), _, Reply::Status(status)) => {
                 self.answer(ask, Answer::Status(status), out);
+            }
+            (Purpose::Look(ask), _, Reply::Written { written, .. }) => {
+                self.answer(ask, Answer::Written(written), out);
+            }
+            (Purpose::Look(ask), _, Reply::Read { value, .. }) => {
+                self.answer(ask, Answer::Read(value), out);
             }
             (Purpose::TakeOver { ask, attempt, generation }, _, Reply::Status(status)) => {
                 self.taken_over(now, trip, ask, attempt, generation, &status, out);
@@ -1347,8 +1410,8 @@ impl Client {
             .collect();
         early.sort_unstable();
         for ask in early {
-            if let Some(Asked { place: Place::Early(terms, patience), .. }) = self.close(ask) {
-                self.lock(now, ask, terms, patience, out);
+            if let Some(Asked { place: Place::Early(event), .. }) = self.close(ask) {
+                self.on(now, event, out);
             }
         }
     }

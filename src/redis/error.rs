@@ -137,9 +137,8 @@ impl RedisError {
         }
         match error.kind() {
             ErrorKind::AuthenticationFailed => return Self::Auth(error),
-            ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::ClusterConnectionNotFound => {
-                return Self::Unreachable(error);
-            }
+            // A reply that breaks off in the middle, or what is no reply at all.
+            ErrorKind::Parse => return Self::Unreachable(error),
             _ => {}
         }
         let text = format!("{} {}", error.code().unwrap_or_default(), error);

@@ -13,6 +13,7 @@
 mod client;
 mod driver;
 mod error;
+mod fence;
 mod guard;
 mod keys;
 mod lease;
@@ -21,6 +22,7 @@ mod source;
 mod wire;
 
 pub use error::{Loss, RedisError};
+pub use fence::{FencedKey, FencedRegister, StaleFence};
 pub use guard::{Handover, Lost, RedisGuard};
 pub use lock::{RedisLock, RedisLockBuilder};
 pub use source::{RedisSource, RedisSourceBuilder};

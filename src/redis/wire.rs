@@ -23,6 +23,9 @@ static RELEASE: LazyLock<Text> = LazyLock::new(|| {
 });
 static EXTEND: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/extend.lua")));
 static STATUS: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/status.lua")));
+static WRITE: LazyLock<Text> =
+    LazyLock::new(|| Text::new(include_str!("scripts/fenced_write.lua")));
+static READ: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/fenced_read.lua")));
 
 /// A script and its digest.
 struct Text {
@@ -53,6 +56,8 @@ impl Request {
             Self::Release { .. } => "release",
             Self::Extend { .. } => "extend",
             Self::Status { .. } => "status",
+            Self::Write { .. } => "a fenced write",
+            Self::Read { .. } => "a fenced read",
         }
     }
 
@@ -62,6 +67,8 @@ impl Request {
             Self::Release { .. } => &RELEASE,
             Self::Extend { .. } => &EXTEND,
             Self::Status { .. } => &STATUS,
+            Self::Write { .. } => &WRITE,
+            Self::Read { .. } => &READ,
         }
     }
 
@@ -101,6 +108,12 @@ impl Request {
             }
             Self::Status { terms } => {
                 cmd.arg(2).arg(&terms.keys.lock).arg(&terms.keys.queue);
+            }
+            Self::Write { key, fence, seq, value } => {
+                cmd.arg(1).arg(&**key).arg(fence).arg(seq).arg(&**value);
+            }
+            Self::Read { key } => {
+                cmd.arg(1).arg(&**key);
             }
         }
         cmd
@@ -146,6 +159,17 @@ impl Request {
                 token: text(items.get(4)?)?,
                 info: text(items.get(5)?)?,
             }),
+            Self::Write { .. } => {
+                Reply::Written { written: int(items.first()?)? == 1, now: micros(items.get(1)?)? }
+            }
+            Self::Read { .. } => {
+                let (Value::BulkString(value), now) = (items.get(2)?, micros(items.get(1)?)?)
+                else {
+                    return None;
+                };
+                let fence = int(items.first()?)?.try_into().ok();
+                Reply::Read { value: fence.map(|fence| (fence, value.clone())), now }
+            }
         })
     }
 }
