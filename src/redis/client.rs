@@ -1624,3 +1624,8 @@ fn backoff(tries: u32) -> Duration {
 pub(crate) fn grace_of(info: &str) -> Option<Duration> {
     info.split(' ').next()?.parse().ok().map(Duration::from_millis)
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

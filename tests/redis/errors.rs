@@ -116,10 +116,10 @@ fn failure_27_read_only_and_no_replicas() {
 #[test]
 fn failure_27_loading() {
     // A second of loading: the server answers LOADING meanwhile.
-    let slowly =
-        ["--key-load-delay", "50", "--loading-process-events-interval-bytes", "1024"];
-    let mut server = Server::with(&slowly);
-    let fill = "for i = 1, 20000 do redis.call('SET', 'key' .. i, 'value') end";
+    let mut server = Server::with(&["--key-load-delay", "20", "--rdbcompression", "no"]);
+    // The server looks at its clients after every 2 MB only.
+    let fill = "local v = string.rep('x', 1000)
+        for i = 1, 60000 do redis.call('SET', 'key' .. i, v .. i) end";
     redis::cmd("EVAL").arg(fill).arg(0).exec(&mut server.look().0).unwrap();
     server.look().run("SAVE");
     server.kill();
@@ -158,10 +158,11 @@ fn failure_27_no_permission() {
 
 #[test]
 fn misconf() {
-    let server = Server::with(&["--save", "3600 1", "--dbfilename", "dump.rdb"]);
+    let server = Server::start();
     let lock = lock(server.client());
     lock.lock().unwrap().release().unwrap();
-    server.look().run("CONFIG SET rdbcompression no");
+    let save = redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1").to_owned();
+    save.exec(&mut server.look().0).unwrap();
     server.look().run("SET some thing");
     // A directory in the file's place: the server cannot save.
     let mut look = server.look();
@@ -177,7 +178,7 @@ fn misconf() {
 
 #[test]
 fn busy_with_a_script_that_does_not_end() {
-    let server = Server::with(&["--busy-reply-threshold", "20"]);
+    let server = Server::with(&["--lua-time-limit", "20"]);
     let lock = lock(server.client());
     lock.lock().unwrap().release().unwrap();
     let mut other = server.look();

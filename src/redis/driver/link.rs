@@ -42,8 +42,8 @@ impl Server {
             let mut connection =
                 self.client.get_multiplexed_async_connection_with_config(&config).await?;
             let sent = clock::now();
-            let time = connection.req_packed_command(&redis::cmd("TIME")).await?;
-            let (seconds, micros): (u64, u64) = redis::from_redis_value(time)?;
+            let time = redis::cmd("TIME").query_async(&mut connection).await?;
+            let (seconds, micros): (u64, u64) = time;
             Ok((connection, seconds * 1_000_000 + micros, sent))
         };
         match tokio::time::timeout(within, connecting).await {
