@@ -7,12 +7,12 @@ mod info;
 mod redis;
 mod wait;
 
+#[cfg(all(feature = "redis", not(loom)))]
+pub use self::redis::{
+    FencedKey, FencedRegister, Handover, Loss, Lost, Preflight, RedisError, RedisGuard, RedisLock,
+    RedisLockBuilder, RedisServer, RedisSource, RedisSourceBuilder, StaleFence,
+};
 pub use base::{BaseLock, BaseReadWriteLock, BaseSemaphore, Held, Hold};
 pub use error::{LockError, PermitError, PermitOverflow};
 pub use info::LockInfo;
-#[cfg(all(feature = "redis", not(loom)))]
-pub use self::redis::{
-    FencedKey, FencedRegister, Handover, Loss, Lost, RedisError, RedisGuard, RedisLock,
-    RedisLockBuilder, RedisSource, RedisSourceBuilder, StaleFence,
-};
 pub use wait::Wait;

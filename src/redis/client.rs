@@ -89,6 +89,8 @@ pub(crate) enum Request {
     Write { key: Arc<str>, fence: u64, seq: u64, value: Arc<[u8]> },
     /// Read a protected value.
     Read { key: Arc<str> },
+    /// What the server says about itself.
+    Info,
 }
 
 /// By how much a lease is lengthened.
@@ -112,12 +114,14 @@ pub(crate) enum Reply {
     Status(Status),
     Written { written: bool, now: u64 },
     Read { value: Option<(u64, Vec<u8>)>, now: u64 },
+    Info(String),
 }
 
 impl Reply {
-    /// The server's time in µs.
-    fn now(&self) -> u64 {
+    /// The server's time in µs, if it says that.
+    fn now(&self) -> Option<u64> {
         match self {
+            Self::Info(_) => None,
             Self::Granted { now, .. }
             | Self::Busy { now, .. }
             | Self::Over { now }
@@ -126,7 +130,7 @@ impl Reply {
             | Self::NotExtended { now, .. }
             | Self::Written { now, .. }
             | Self::Read { now, .. }
-            | Self::Status(Status { now, .. }) => *now,
+            | Self::Status(Status { now, .. }) => Some(*now),
         }
     }
 }
@@ -186,6 +190,8 @@ pub(crate) enum Event {
     Write { ask: AskId, key: Arc<str>, fence: u64, value: Arc<[u8]> },
     /// Somebody wants to read.
     Read { ask: AskId, key: Arc<str> },
+    /// Somebody wants to know what server this is.
+    Info { ask: AskId },
     /// Somebody waits for the releases that are under way.
     Flush { ask: AskId },
     /// The connection stands; the server's time in µs is this.
@@ -224,7 +230,13 @@ pub(crate) enum Action {
 /// What a caller is told.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Granted { hold: HoldId, fence: u64, valid_until: Moment, attempt: Arc<Attempt>, generation: u64 },
+    Granted {
+        hold: HoldId,
+        fence: u64,
+        valid_until: Moment,
+        attempt: Arc<Attempt>,
+        generation: u64,
+    },
     /// Not within the time that the caller had.
     Busy,
     Released,
@@ -232,6 +244,7 @@ pub(crate) enum Answer {
     Status(Status),
     Written(bool),
     Read(Option<(u64, Vec<u8>)>),
+    Info(String),
     Flushed,
     Failed(RedisError),
 }
@@ -301,14 +314,26 @@ struct Asked {
 #[derive(Debug)]
 enum Purpose {
     /// `over`: how many attempts of this question were over before they were answered.
-    Try { ask: AskId, over: u32 },
+    Try {
+        ask: AskId,
+        over: u32,
+    },
     Line(u64),
-    Release { ask: Option<AskId> },
-    Extend { hold: HoldId, ask: Option<AskId> },
+    Release {
+        ask: Option<AskId>,
+    },
+    Extend {
+        hold: HoldId,
+        ask: Option<AskId>,
+    },
     Check(HoldId),
     /// Somebody wants to know something, or writes.
     Look(AskId),
-    TakeOver { ask: AskId, attempt: Arc<Attempt>, generation: u64 },
+    TakeOver {
+        ask: AskId,
+        attempt: Arc<Attempt>,
+        generation: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -459,18 +484,12 @@ impl Client {
             Event::Leak { hold } => self.leak(hold),
             Event::TakeOver { ask, terms, passed } => self.take_over(now, ask, terms, passed, out),
             Event::Extend { hold, ask, more } => self.extend(now, hold, ask, more, out),
-            Event::Status { ask, terms } => {
-                let request = Request::Status { terms };
-                let call = self.call(now, request, Purpose::Look(ask), out);
-                self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
-            }
+            Event::Status { ask, terms } => self.look(now, ask, Request::Status { terms }, out),
             Event::Write { ask, key, fence, value } => {
                 self.write(now, ask, key, fence, value, out);
             }
-            Event::Read { ask, key } => {
-                let call = self.call(now, Request::Read { key }, Purpose::Look(ask), out);
-                self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
-            }
+            Event::Read { ask, key } => self.look(now, ask, Request::Read { key }, out),
+            Event::Info { ask } => self.look(now, ask, Request::Info, out),
             Event::Flush { ask } => self.flush(ask, out),
             Event::Up { server, sent } => self.up(now, server, sent, out),
             Event::Down { failure } => self.down(now, failure, out),
@@ -551,6 +570,11 @@ impl Client {
         // the lock is handed over to another process.
         self.last_stamp = self.server_time(now).max(self.last_stamp + 1);
         let request = Request::Write { key, fence, seq: self.last_stamp, value };
+        self.look(now, ask, request, out);
+    }
+
+    /// Asks the server what a caller wants to know of it.
+    fn look(&mut self, now: Moment, ask: AskId, request: Request, out: &mut Vec<Action>) {
         let call = self.call(now, request, Purpose::Look(ask), out);
         self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
     }
@@ -688,13 +712,7 @@ impl Client {
         }
     }
 
-    fn release(
-        &mut self,
-        now: Moment,
-        id: HoldId,
-        ask: Option<AskId>,
-        out: &mut Vec<Action>,
-    ) {
+    fn release(&mut self, now: Moment, id: HoldId, ask: Option<AskId>, out: &mut Vec<Action>) {
         let Some(hold) = self.drop_hold(id) else {
             // It was passed on or leaked before.
             if let Some(ask) = ask {
@@ -778,8 +796,7 @@ impl Client {
         out: &mut Vec<Action>,
     ) {
         let Passed { token, lane, stamp, generation } = passed;
-        let attempt =
-            Arc::new(Attempt { terms: terms.clone(), token, lane, number: None, stamp });
+        let attempt = Arc::new(Attempt { terms: terms.clone(), token, lane, number: None, stamp });
         let purpose = Purpose::TakeOver { ask, attempt, generation };
         let call = self.call(now, Request::Status { terms }, purpose, out);
         self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
@@ -1010,7 +1027,9 @@ impl Client {
             }
         };
         let trip = Trip { sent, received: now };
-        self.observe(trip, reply.now());
+        if let Some(us) = reply.now() {
+            self.observe(trip, us);
+        }
         let call = self.forget_call(id).expect("it was just found");
         match (call.purpose, call.request, reply) {
             (Purpose::Try { ask, over }, Request::Acquire { attempt, .. }, reply) => {
@@ -1050,6 +1069,9 @@ impl Client {
             }
             (Purpose::Look(ask), _, Reply::Read { value, .. }) => {
                 self.answer(ask, Answer::Read(value), out);
+            }
+            (Purpose::Look(ask), _, Reply::Info(text)) => {
+                self.answer(ask, Answer::Info(text), out);
             }
             (Purpose::TakeOver { ask, attempt, generation }, _, Reply::Status(status)) => {
                 self.taken_over(now, trip, ask, attempt, generation, &status, out);

@@ -137,8 +137,11 @@ impl RedisError {
         }
         match error.kind() {
             ErrorKind::AuthenticationFailed => return Self::Auth(error),
-            // A reply that breaks off in the middle, or what is no reply at all.
-            ErrorKind::Parse => return Self::Unreachable(error),
+            // A reply that breaks off in the middle, or what is no reply at all; and a master that is
+            // not one any more while Sentinel looks for the next.
+            ErrorKind::Parse | ErrorKind::MasterNameNotFoundBySentinel => {
+                return Self::Unreachable(error);
+            }
             _ => {}
         }
         let text = format!("{} {}", error.code().unwrap_or_default(), error);

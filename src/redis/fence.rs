@@ -57,11 +57,7 @@ impl<T> FencedRegister<T> {
     ///
     /// # Errors
     /// [`StaleFence`] if a later holder has been here; `change` is not called then.
-    pub fn update<R>(
-        &self,
-        fence: u64,
-        change: impl FnOnce(&mut T) -> R,
-    ) -> Result<R, StaleFence> {
+    pub fn update<R>(&self, fence: u64, change: impl FnOnce(&mut T) -> R) -> Result<R, StaleFence> {
         let mut state = self.state();
         if fence < state.0 {
             return Err(StaleFence { fence, seen: state.0 });

@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_server_whose_clock_was_set_back_is_not_believed() {
-        let mut lease = Lease::granted(trip(0, 1), 3_600_000 * MS, 1_000 * MS, 0 * MS);
+        let mut lease = Lease::granted(trip(0, 1), 3_600_000 * MS, 1_000 * MS, Duration::ZERO);
         assert_eq!(lease.valid_until(), at(990));
         lease.seen(trip(100, 101), 3_600_000 * MS);
         assert!(lease.valid_until() <= at(1_000));
@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn a_server_whose_clock_was_set_forward_is_believed() {
-        let mut lease = Lease::granted(trip(0, 1), 10_000 * MS, 10_000 * MS, 0 * MS);
+        let mut lease = Lease::granted(trip(0, 1), 10_000 * MS, 10_000 * MS, Duration::ZERO);
         lease.seen(trip(100, 105), 200 * MS);
         assert_eq!(lease.valid_until(), at(100 + 198));
     }
 
     #[test]
     fn a_slow_answer_takes_nothing_back() {
-        let mut lease = Lease::granted(trip(0, 1), 10_000 * MS, 10_000 * MS, 0 * MS);
+        let mut lease = Lease::granted(trip(0, 1), 10_000 * MS, 10_000 * MS, Duration::ZERO);
         let before = lease.valid_until();
         // The answer took a second; the lease was looked at after 900 of its 1,000 ms.
         lease.seen(trip(1_000, 2_000), (10_000 - 1_900) * MS);

@@ -265,9 +265,7 @@ impl RedisLock {
         }
         let status = self.status().await?;
         // Asked again afterwards: the lock may have been released or have run out meanwhile.
-        Ok(self.valid_token().is_some_and(|token| {
-            !status.left.is_zero() && status.token == token
-        }))
+        Ok(self.valid_token().is_some_and(|token| !status.left.is_zero() && status.token == token))
     }
 
     /// Who holds the lock, since when, and how long its lease still lasts, without the grace.
@@ -508,7 +506,8 @@ impl RedisLockBuilder {
             let why = format!("{grace:?} is more than the ttl of {ttl:?}");
             return Err(RedisError::option("grace", why));
         }
-        if self.waiter_ttl < Duration::from_millis(100) || self.waiter_ttl > Duration::from_secs(3600)
+        if self.waiter_ttl < Duration::from_millis(100)
+            || self.waiter_ttl > Duration::from_secs(3600)
         {
             let why = format!("{:?} is not between 100 ms and 1 h", self.waiter_ttl);
             return Err(RedisError::option("waiter_ttl", why));

@@ -18,11 +18,14 @@ mod guard;
 mod keys;
 mod lease;
 mod lock;
+mod preflight;
 mod source;
 mod wire;
 
+pub use driver::RedisServer;
 pub use error::{Loss, RedisError};
 pub use fence::{FencedKey, FencedRegister, StaleFence};
 pub use guard::{Handover, Lost, RedisGuard};
 pub use lock::{RedisLock, RedisLockBuilder};
+pub use preflight::Preflight;
 pub use source::{RedisSource, RedisSourceBuilder};

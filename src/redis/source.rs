@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::client::{Answer, AskId, Event, Temper};
 use super::driver::slot::{Grant, Outcome, Slot, wait};
-use super::driver::{self, Message, Server, Setup};
+use super::driver::{self, Message, RedisServer, Setup};
 use super::error::RedisError;
 
 /// A Redis server to lock on, with the connections to it.
@@ -30,6 +30,9 @@ use super::error::RedisError;
 ///
 /// Address, login, database, protocol (RESP2 or RESP3) and TLS come from the client. TLS needs the
 /// `redis` crate's feature `tokio-rustls-comp` or `tokio-native-tls-comp`.
+///
+/// A `SentinelClient` is asked where the master is whenever a connection is made, so a failover is
+/// followed. Clusters are not supported.
 ///
 /// ```no_run
 /// # #[cfg(not(loom))] {
@@ -75,6 +78,12 @@ impl From<redis::Client> for RedisSource {
     }
 }
 
+impl From<redis::sentinel::SentinelClient> for RedisSource {
+    fn from(client: redis::sentinel::SentinelClient) -> Self {
+        Self::builder(client).build_unchecked()
+    }
+}
+
 impl RedisSource {
     /// A source with options.
     ///
@@ -88,9 +97,9 @@ impl RedisSource {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn builder(client: redis::Client) -> RedisSourceBuilder {
+    pub fn builder(server: impl Into<RedisServer>) -> RedisSourceBuilder {
         RedisSourceBuilder {
-            client,
+            server: server.into(),
             connect_timeout: Duration::from_secs(2),
             answer_timeout: Duration::from_secs(1),
             patience: Duration::from_secs(5),
@@ -194,7 +203,7 @@ impl Drop for Asking {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct RedisSourceBuilder {
-    client: redis::Client,
+    server: RedisServer,
     connect_timeout: Duration,
     answer_timeout: Duration,
     patience: Duration,
@@ -254,7 +263,7 @@ impl RedisSourceBuilder {
     fn build_unchecked(self) -> RedisSource {
         let temper = Temper { answer_timeout: self.answer_timeout, patience: self.patience };
         let setup = Setup {
-            server: Server::new(self.client),
+            server: self.server,
             temper,
             connect_timeout: self.connect_timeout,
             prefix: self.channel_prefix,

@@ -10,16 +10,10 @@ use super::client::{Attempt, Extension, Reply, Request, Status, Terms};
 use super::error::{Loss, RedisError};
 
 static ACQUIRE: LazyLock<Text> = LazyLock::new(|| {
-    Text::new(concat!(
-        include_str!("scripts/_queue.lua"),
-        include_str!("scripts/acquire.lua")
-    ))
+    Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/acquire.lua")))
 });
 static RELEASE: LazyLock<Text> = LazyLock::new(|| {
-    Text::new(concat!(
-        include_str!("scripts/_queue.lua"),
-        include_str!("scripts/release.lua")
-    ))
+    Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/release.lua")))
 });
 static EXTEND: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/extend.lua")));
 static STATUS: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/status.lua")));
@@ -58,26 +52,29 @@ impl Request {
             Self::Status { .. } => "status",
             Self::Write { .. } => "a fenced write",
             Self::Read { .. } => "a fenced read",
+            Self::Info => "INFO",
         }
     }
 
-    fn script(&self) -> &'static Text {
-        match self {
+    fn script(&self) -> Option<&'static Text> {
+        Some(match self {
             Self::Acquire { .. } => &ACQUIRE,
             Self::Release { .. } => &RELEASE,
             Self::Extend { .. } => &EXTEND,
             Self::Status { .. } => &STATUS,
             Self::Write { .. } => &WRITE,
             Self::Read { .. } => &READ,
-        }
+            Self::Info => return None,
+        })
     }
 
     /// The command that asks it. Waiters are told on `channel`.
     pub(crate) fn command(&self, form: Form, channel: &str) -> Cmd {
         let mut cmd = Cmd::new();
-        match form {
-            Form::Digest => cmd.arg("EVALSHA").arg(&self.script().sha),
-            Form::Text => cmd.arg("EVAL").arg(self.script().text),
+        match (self.script(), form) {
+            (Some(script), Form::Digest) => cmd.arg("EVALSHA").arg(&script.sha),
+            (Some(script), Form::Text) => cmd.arg("EVAL").arg(script.text),
+            (None, _) => cmd.arg("INFO"),
         };
         match self {
             Self::Acquire { attempt, wait } => {
@@ -115,6 +112,7 @@ impl Request {
             Self::Read { key } => {
                 cmd.arg(1).arg(&**key);
             }
+            Self::Info => {}
         }
         cmd
     }
@@ -125,6 +123,9 @@ impl Request {
     }
 
     fn parse(&self, value: &Value) -> Option<Reply> {
+        if matches!(self, Self::Info) {
+            return text(value).map(Reply::Info);
+        }
         let Value::Array(items) = value else { return None };
         Some(match self {
             Self::Acquire { .. } => {
@@ -170,6 +171,7 @@ impl Request {
                 let fence = int(items.first()?)?.try_into().ok();
                 Reply::Read { value: fence.map(|fence| (fence, value.clone())), now }
             }
+            Self::Info => return None,
         })
     }
 }
@@ -193,7 +195,7 @@ fn millis(value: &Value) -> Option<Duration> {
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
         _ => None,
     }
 }

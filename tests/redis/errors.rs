@@ -57,8 +57,11 @@ fn no_answer() {
     let late = lock.try_lock();
     assert!(matches!(late, Err(RedisError::Timeout { .. })), "{late:?}");
     let unconfirmed = held.release();
-    assert!(matches!(&unconfirmed, Err(RedisError::Unconfirmed(cause))
-        if matches!(**cause, RedisError::Timeout { .. })), "{unconfirmed:?}");
+    assert!(
+        matches!(&unconfirmed, Err(RedisError::Unconfirmed(cause))
+        if matches!(**cause, RedisError::Timeout { .. })),
+        "{unconfirmed:?}"
+    );
     // The release goes on by itself.
     proxy.partition(false);
     lock.source().flush().unwrap();
@@ -108,7 +111,10 @@ fn failure_27_read_only_and_no_replicas() {
     let master = Server::start();
     let replica = Server::with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
     std::thread::sleep(50 * MS);
-    assert_error!(lock(replica.client()).try_lock(), RedisError::ReadOnly(_) | RedisError::Loading(_));
+    assert_error!(
+        lock(replica.client()).try_lock(),
+        RedisError::ReadOnly(_) | RedisError::Loading(_)
+    );
     let lonely = Server::with(&["--min-replicas-to-write", "1"]);
     assert_error!(lock(lonely.client()).try_lock(), RedisError::NoReplicas(_));
 }
@@ -116,15 +122,16 @@ fn failure_27_read_only_and_no_replicas() {
 #[test]
 fn failure_27_loading() {
     // A second of loading: the server answers LOADING meanwhile.
-    let mut server = Server::with(&["--key-load-delay", "20", "--rdbcompression", "no"]);
+    let mut server = Server::with(&["--key-load-delay", "150", "--rdbcompression", "no"]);
     // The server looks at its clients after every 2 MB only.
-    let fill = "local v = string.rep('x', 1000)
-        for i = 1, 60000 do redis.call('SET', 'key' .. i, v .. i) end";
+    let fill = "local v = string.rep('x', 4000)
+        for i = 1, 20000 do redis.call('SET', 'key' .. i, v .. i) end";
     redis::cmd("EVAL").arg(fill).arg(0).exec(&mut server.look().0).unwrap();
     server.look().run("SAVE");
     server.kill();
     server.run();
-    let quick = lock(server.client()).try_lock();
+    let source = RedisSource::builder(server.client()).patience(1_500 * MS).build().unwrap();
+    let quick = RedisLock::new("jobs", source).unwrap().try_lock();
     assert_error!(quick, RedisError::Loading(_));
     // Who has patience waits for the server to be ready.
     let patient = RedisSource::builder(server.client()).patience(30_000 * MS).build().unwrap();

@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use warded::{BaseLock, FencedKey, Loss, RedisError, RedisLock, RedisLockBuilder, RedisSource, Wait};
+use warded::{
+    BaseLock, FencedKey, Loss, RedisError, RedisLock, RedisLockBuilder, RedisSource, Wait,
+};
 
 use super::process::Other;
 use super::proxy::{Proxy, send_again};

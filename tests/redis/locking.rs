@@ -54,7 +54,7 @@ fn a_counter_survives_threads_and_sources() {
                     let (_, value) = counter.read().unwrap().unwrap();
                     let value: u32 = String::from_utf8(value).unwrap().parse().unwrap();
                     assert!(counter.write(held.fence(), (value + 1).to_string()).unwrap());
-                    if value % 3 == 0 {
+                    if value.is_multiple_of(3) {
                         held.release().unwrap();
                     }
                 }

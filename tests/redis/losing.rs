@@ -135,5 +135,7 @@ fn two_thousand_holds_share_a_source() {
     assert!(held.iter().all(warded::RedisGuard::is_valid));
     drop(held);
     source.flush().unwrap();
-    until("all are free", || !RedisLock::new("job 1999", source.clone()).unwrap().locked().unwrap());
+    until("all are free", || {
+        !RedisLock::new("job 1999", source.clone()).unwrap().locked().unwrap()
+    });
 }

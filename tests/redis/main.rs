@@ -9,8 +9,12 @@ mod losing;
 mod process;
 mod proxy;
 mod server;
+mod states;
+mod topology;
 mod waiting;
 
+// As it was given, line by line.
+#[rustfmt::skip]
 #[path = "../spec/redis.rs"]
 mod spec;
 

@@ -1,7 +1,7 @@
 //! Servers of one's own: a process each, gone when the test is.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -37,26 +37,41 @@ impl Server {
         server
     }
 
+    /// A Sentinel with these settings, which it writes to, too.
+    pub fn sentinel(conf: &Path) -> Self {
+        let dir = env::temp_dir().join(format!("warded-{}-sentinel", process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let mut server = Self { port: free_port(), args: Vec::new(), dir, child: None };
+        let port = server.port.to_string();
+        let mut command = Command::new(program());
+        command.arg(conf).args(["--sentinel", "--bind", "127.0.0.1", "--port", &port]);
+        server.spawn(&mut command);
+        server
+    }
+
     /// Starts it at its old port, with what it has on disk.
     pub fn run(&mut self) {
-        let program = env::var("WARDED_REDIS_SERVER").unwrap_or("redis-server".to_owned());
         let port = self.port.to_string();
-        let child = Command::new(&program)
+        let mut command = Command::new(program());
+        command
             .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.dir.as_os_str()])
-            .args(&self.args)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "these tests need a Redis server, and {program:?} cannot be started ({error}); \
-                     install redis-server, or name one in WARDED_REDIS_SERVER"
-                )
-            });
+            .args(&self.args);
+        self.spawn(&mut command);
+    }
+
+    fn spawn(&mut self, command: &mut Command) {
+        let child = command.stdout(Stdio::null()).spawn().unwrap_or_else(|error| {
+            panic!(
+                "these tests need a Redis server, and {:?} cannot be started ({error}); install \
+                 redis-server, or name one in WARDED_REDIS_SERVER",
+                program()
+            )
+        });
         self.child = Some(child);
         let began = Instant::now();
         while self.try_connect().is_none() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{program:?} does not answer");
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?} does not answer", program());
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -109,6 +124,10 @@ impl Drop for Server {
         self.kill();
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+fn program() -> String {
+    env::var("WARDED_REDIS_SERVER").unwrap_or("redis-server".to_owned())
 }
 
 pub fn client(port: u16) -> Client {

@@ -141,7 +141,9 @@ fn failure_26_ten_thousand_waiters_cost_no_more_commands_than_two() {
             let queue: Vec<_> = (0..waiters)
                 .map(|_| {
                     let lock = lock.clone();
-                    tokio::spawn(async move { lock.lock_async().await.unwrap().release_async().await })
+                    tokio::spawn(
+                        async move { lock.lock_async().await.unwrap().release_async().await },
+                    )
                 })
                 .collect();
             // All have asked, and the waiter has done with its first tries.

@@ -253,15 +253,43 @@ fn value_of(value: &LuaValue) -> Value {
 
 /// What is on its way.
 enum Packet {
-    Request { node: usize, epoch: u64, call: CallId, request: Request },
+    Request {
+        node: usize,
+        epoch: u64,
+        call: CallId,
+        request: Request,
+    },
     /// A copy whose answer nobody waits for.
-    Ghost { node: usize, request: Request },
-    Reply { node: usize, epoch: u64, call: CallId, reply: Result<Reply, RedisError> },
-    Connected { node: usize, epoch: u64, sent: Moment },
-    Refused { node: usize, epoch: u64 },
-    Broken { node: usize, epoch: u64 },
-    Listening { node: usize },
-    Told { node: usize, token: String },
+    Ghost {
+        node: usize,
+        request: Request,
+    },
+    Reply {
+        node: usize,
+        epoch: u64,
+        call: CallId,
+        reply: Result<Reply, RedisError>,
+    },
+    Connected {
+        node: usize,
+        epoch: u64,
+        sent: Moment,
+    },
+    Refused {
+        node: usize,
+        epoch: u64,
+    },
+    Broken {
+        node: usize,
+        epoch: u64,
+    },
+    Listening {
+        node: usize,
+    },
+    Told {
+        node: usize,
+        token: String,
+    },
 }
 
 struct Held {

@@ -95,15 +95,16 @@ fn failure_7_the_machine_is_suspended_while_it_holds() {
     // The clock runs on during a suspend; the next thing that happens is an hour later.
     desk.later(3_600_000);
     let actions = desk.tell(Event::Tick);
-    let lost = actions
-        .iter()
-        .any(|action| matches!(action, Action::Lost { loss: Loss::Expired, hold: of } if *of == hold));
+    let lost = actions.iter().any(
+        |action| matches!(action, Action::Lost { loss: Loss::Expired, hold: of } if *of == hold),
+    );
     assert!(lost, "{actions:?}");
     // Whatever the renewal that was on its way says, it stays lost.
     let more = desk.tell(Event::Extend { hold, ask: 2, more: Duration::from_secs(1) });
-    assert!(matches!(more[..], [Action::Answer {
-        answer: Answer::Failed(RedisError::Lost { loss: Loss::Expired }), ..
-    }]));
+    assert!(matches!(
+        more[..],
+        [Action::Answer { answer: Answer::Failed(RedisError::Lost { loss: Loss::Expired }), .. }]
+    ));
 }
 
 #[test]
@@ -139,7 +140,10 @@ fn renewal_ends_with_the_release_even_when_it_must_be_sent_again() {
     assert!(matches!(desk.tell(Event::Down { failure })[..], [Action::Connect]));
     let (server, sent) = (desk.server(), desk.moment());
     let again = desk.tell(Event::Up { server, sent });
-    assert!(matches!(again[..], [Action::Send { request: Request::Release { .. }, .. }]), "{again:?}");
+    assert!(
+        matches!(again[..], [Action::Send { request: Request::Release { .. }, .. }]),
+        "{again:?}"
+    );
 }
 
 #[test]
@@ -152,10 +156,13 @@ fn a_grant_that_comes_too_late_is_given_back() {
     let (left, now) = (Duration::from_millis(1_150), desk.server());
     let actions = desk.answer(call, Reply::Granted { fence: 7, left, now });
     assert!(
-        matches!(actions[..], [
-            Action::Send { request: Request::Release { .. }, .. },
-            Action::Send { request: Request::Acquire { .. }, .. },
-        ]),
+        matches!(
+            actions[..],
+            [
+                Action::Send { request: Request::Release { .. }, .. },
+                Action::Send { request: Request::Acquire { .. }, .. },
+            ]
+        ),
         "{actions:?}"
     );
 }

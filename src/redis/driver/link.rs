@@ -1,10 +1,13 @@
 //! The connections to the server: one for requests, one for the subscription.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSubStream};
-use redis::{AsyncConnectionConfig, Client, Cmd, Value};
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, Cmd, RedisResult, Value};
+use tokio::sync::Mutex;
 
 use super::clock;
 use crate::redis::client::{Reply, Request};
@@ -12,21 +15,47 @@ use crate::redis::error::RedisError;
 use crate::redis::lease::Moment;
 use crate::redis::wire::Form;
 
-/// Where the server is, and how to come to it.
-#[derive(Debug, Clone)]
-pub(crate) struct Server {
-    client: Client,
+/// A Redis server to connect to: a `redis::Client`, or a `SentinelClient`, which is asked at each
+/// connection where the master is now.
+#[derive(Clone)]
+pub struct RedisServer(Whereabouts);
+
+#[derive(Clone)]
+enum Whereabouts {
+    /// Boxed, because it is large.
+    Here(Box<Client>),
+    Asked(Arc<Mutex<SentinelClient>>),
 }
 
-impl Server {
-    /// The client's settings, but small packets are sent at once: a request is one, and the next
-    /// one should not wait for its answer.
-    pub(crate) fn new(client: Client) -> Self {
-        let info = client.get_connection_info();
+impl fmt::Debug for RedisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisServer").finish_non_exhaustive()
+    }
+}
+
+impl From<Client> for RedisServer {
+    fn from(client: Client) -> Self {
+        Self(Whereabouts::Here(Box::new(client)))
+    }
+}
+
+impl From<SentinelClient> for RedisServer {
+    fn from(client: SentinelClient) -> Self {
+        Self(Whereabouts::Asked(Arc::new(Mutex::new(client))))
+    }
+}
+
+impl RedisServer {
+    /// A client of the server that is to be connected to now. Small packets are sent at once: a
+    /// request is one, and the next one should not wait for its answer.
+    async fn client(&self) -> RedisResult<Client> {
+        let client = match &self.0 {
+            Whereabouts::Here(client) => (**client).clone(),
+            Whereabouts::Asked(sentinel) => sentinel.lock().await.async_get_client().await?,
+        };
+        let info = client.get_connection_info().clone();
         let tcp = info.tcp_settings().clone().set_nodelay(true);
-        // The settings are those of a client that exists, so they cannot be refused.
-        let client = Client::open(info.clone().set_tcp_settings(tcp)).unwrap_or(client);
-        Self { client }
+        Client::open(info.set_tcp_settings(tcp))
     }
 
     /// A connection for requests, and the server's time in µs when it answered first.
@@ -40,7 +69,7 @@ impl Server {
                 .set_connection_timeout(None)
                 .set_response_timeout(None);
             let mut connection =
-                self.client.get_multiplexed_async_connection_with_config(&config).await?;
+                self.client().await?.get_multiplexed_async_connection_with_config(&config).await?;
             let sent = clock::now();
             let time = redis::cmd("TIME").query_async(&mut connection).await?;
             let (seconds, micros): (u64, u64) = time;
@@ -59,7 +88,7 @@ impl Server {
         within: Duration,
     ) -> Result<PubSubStream, RedisError> {
         let subscribing = async {
-            let mut subscription = self.client.get_async_pubsub().await?;
+            let mut subscription = self.client().await?.get_async_pubsub().await?;
             subscription.subscribe(&*channel).await?;
             Ok(subscription.into_on_message())
         };

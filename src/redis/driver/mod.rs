@@ -26,10 +26,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Sleep;
 
 use self::cell::Cell;
-pub(crate) use self::link::Server;
+pub use self::link::RedisServer;
 use self::slot::{Grant, Outcome, Slot};
 use super::client::{Action, Answer, AskId, CallId, Client, Event, HoldId, Reply, Temper};
-use super::error::RedisError;
+use super::error::{Loss, RedisError};
 use super::lease::Moment;
 
 /// A sleep longer than this is cut while there are holds: the runtime's timers stand still during
@@ -50,7 +50,7 @@ pub(crate) enum Message {
 /// How a driver is set up.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    pub(crate) server: Server,
+    pub(crate) server: RedisServer,
     pub(crate) temper: Temper,
     pub(crate) connect_timeout: Duration,
     pub(crate) prefix: String,
@@ -129,6 +129,15 @@ struct Open(Arc<Slot>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.fill(Outcome::Gone);
+    }
+}
+
+impl Drop for Driver {
+    /// Without the driver nobody looks after the holds. None is left unless it broke.
+    fn drop(&mut self) {
+        for cell in self.cells.values() {
+            cell.lose(Loss::Expired);
+        }
     }
 }
 
@@ -300,8 +309,7 @@ impl Driver {
     }
 
     fn forget_cell(&mut self, event: &Event) {
-        if let Event::Release { hold, .. } | Event::Leak { hold } = event
-        {
+        if let Event::Release { hold, .. } | Event::Leak { hold } = event {
             self.cells.remove(hold);
         }
     }
