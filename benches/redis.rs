@@ -36,7 +36,8 @@ mod bench {
         let slow = client(delayed(server.port, Duration::from_micros(100)));
         pairs("0.2 ms of delay", &slow, 1_000);
         server_time(&direct);
-        handover(&direct);
+        handover("loopback", &direct);
+        handover("0.2 ms of delay", &slow);
         many(&direct);
     }
 
@@ -176,7 +177,7 @@ mod bench {
     }
 
     /// From a release in one source to the waiter's having it in another.
-    fn handover(client: &Client) {
+    fn handover(link: &str, client: &Client) {
         let mut connection = client.get_connection().unwrap();
         let mut trips = Vec::new();
         for _ in 0..2_000 {

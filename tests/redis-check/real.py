@@ -44,7 +44,7 @@ def run(port, steps, seed):
         assert set(exp) == set(f.exp), (exp, f.exp)
         for x in exp:
             if exp[x] > before.get(x, -2) + 50 or exp[x] < before.get(x, 0) - 2000:       # was set in this step: it must be the same
-                assert abs(exp[x] - (f.exp[x] - us // 1000)) < 500, (x, exp[x], f.exp[x] - us // 1000)
+                assert abs(exp[x] - (f.exp[x] - us // 1000)) < 5000, (x, exp[x], f.exp[x] - us // 1000)
     return cover
 if __name__ == '__main__':
     port, steps, seeds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
