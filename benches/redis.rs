@@ -210,7 +210,7 @@ mod bench {
         let (trip, time) = (median(trips), median(times));
         let ratio = time.as_secs_f64() / trip.as_secs_f64();
         println!(
-            "from release to the next holder: {time:.1?}, {ratio:.1} bare round trips of {trip:.1?}"
+            "{link}, from release to the next holder: {time:.1?}, {ratio:.1} bare round trips of {trip:.1?}"
         );
     }
 

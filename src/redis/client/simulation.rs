@@ -503,6 +503,7 @@ impl Simulation {
             }
             Action::Valid { hold, until } => {
                 if let Some(held) = self.nodes[node].held.iter_mut().find(|h| h.hold == hold) {
+                    assert!(held.valid_until.0 > 0, "a lost hold came back");
                     held.valid_until = until;
                 }
             }
@@ -602,8 +603,7 @@ impl Simulation {
                 self.tell(node, Event::Abandon { ask });
             }
             5..=7
-                if !self.nodes[node].held.is_empty()
-                    && !(self.lazy && self.chance.below(20) > 0) =>
+                if !self.nodes[node].held.is_empty() && (!self.lazy || self.chance.one_in(20)) =>
             {
                 let held = self.nodes[node].held.swap_remove(0);
                 self.tell(node, Event::Release { hold: held.hold, ask: None });
