@@ -39,6 +39,9 @@ pub enum LockError {
     },
     /// Waiting would have had no end.
     Deadlock(Deadlock),
+    /// What a lock in Redis could not do.
+    #[cfg(all(feature = "redis", not(loom)))]
+    Redis(crate::RedisError),
 }
 
 /// `lock "jobs"`, or `this lock` where there is no name.
@@ -73,11 +76,29 @@ impl fmt::Display for LockError {
                  release; all other names of the call are released"
             ),
             Self::Deadlock(deadlock) => deadlock.fmt(f),
+            #[cfg(all(feature = "redis", not(loom)))]
+            Self::Redis(error) => error.fmt(f),
         }
     }
 }
 
-impl Error for LockError {}
+impl Error for LockError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // Its message is this one's, so the next in the chain is its cause.
+            #[cfg(all(feature = "redis", not(loom)))]
+            Self::Redis(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(all(feature = "redis", not(loom)))]
+impl From<crate::RedisError> for LockError {
+    fn from(error: crate::RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
 
 /// Why permits of a [`LocalSemaphore`](crate::LocalSemaphore) were not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -88,7 +88,27 @@ fn set_up(shell: &Shell) -> Result<()> {
             })?;
         }
     }
-    Ok(())
+    redis_server(shell)
+}
+
+/// The Redis tests start servers of their own. They never skip, so the program must be there.
+fn redis_server(shell: &Shell) -> Result<()> {
+    let named = shell.var_os("WARDED_REDIS_SERVER");
+    let program = named.clone().unwrap_or_else(|| "redis-server".into());
+    if cmd!(shell, "{program} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok() {
+        return Ok(());
+    }
+    anyhow::ensure!(named.is_none(), "WARDED_REDIS_SERVER names {program:?}, which does not run");
+    let install = || {
+        cmd!(shell, "apt-get update").run()?;
+        // The program alone: the package would start a server that nobody asked for.
+        let _policy = shell.push_env("RUNLEVEL", "1");
+        cmd!(shell, "apt-get install --yes --no-install-recommends redis-server").run()
+    };
+    install().context(
+        "the Redis tests need the program redis-server (6.2 or later) or Valkey's; install it, or \
+         name one in WARDED_REDIS_SERVER",
+    )
 }
 
 /// Runs every example. Each checks what it shows.

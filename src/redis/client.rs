@@ -1,0 +1,1653 @@
+//! The client that decides, without any I/O: `on(now, event)` changes its state and says what to do.
+//!
+//! It knows no socket, no thread, no clock and no source of chance of its own: all of that is given
+//! to it, by the driver or by a test. What it guarantees:
+//!
+//! 1. An attempt that ends without a grant that somebody took is ended on the server, too: by a
+//!    release that is sent again until it is answered, or until the lease would be over anyway.
+//! 2. A request is sent again only on a connection that is younger than its last sending, so that
+//!    an answer always belongs to the sending from which validity is counted.
+//! 3. A hold whose release was asked for is never extended again: renewal ends in the same step.
+//! 4. One attempt at a time has a lane of a name, and stamps only grow.
+//! 5. However many callers wait for the same lock, one of their attempts stands in the queue of the
+//!    server.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{Loss, RedisError};
+use super::keys::Keys;
+use super::lease::{Lease, Moment, Trip};
+
+/// How long a message may be under way and still take effect.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// The longest pause between two tries of a waiter that is not told anything.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two tries to connect, to subscribe or to have a request answered.
+const LONGEST_BACKOFF: Duration = Duration::from_millis(500);
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+/// The lost signal comes this much before validity ends, or a twentieth of the ttl if that is
+/// less: the time it takes to wake whoever listens.
+const NOTICE: Duration = Duration::from_millis(5);
+/// A server clock that differs from what was expected by more than this was set.
+const CLOCK_STEP: Duration = Duration::from_millis(250);
+
+/// A caller's question; numbers grow in the order of asking.
+pub(crate) type AskId = u64;
+pub(crate) type HoldId = u64;
+pub(crate) type CallId = u64;
+
+/// On which terms a lock is asked for. Callers with equal terms share one waiter on the server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Terms {
+    pub(crate) keys: Keys,
+    pub(crate) ttl: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) owner: String,
+    pub(crate) bypass: u32,
+    pub(crate) waiter_ttl: Duration,
+    pub(crate) retry_delay: Duration,
+    /// Whether waiters only poll.
+    pub(crate) polling: bool,
+    /// For how long a hold is renewed, if at all.
+    pub(crate) max_hold: Option<Duration>,
+}
+
+impl Terms {
+    /// What the server keeps the lock for.
+    fn lease(&self) -> Duration {
+        self.ttl + self.grace
+    }
+}
+
+/// One try to get a lock. Exclusion rests on the token alone; lane and stamp keep late messages
+/// out.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) token: String,
+    pub(crate) lane: String,
+    /// The lane's number, if the lane is one of this client's.
+    number: Option<u32>,
+    pub(crate) stamp: u64,
+}
+
+/// What a request asks the server.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    /// Take the lock; `wait` joins its queue.
+    Acquire { attempt: Arc<Attempt>, wait: bool },
+    /// End the attempt.
+    Release { attempt: Arc<Attempt> },
+    /// Lengthen the lease.
+    Extend { attempt: Arc<Attempt>, by: Extension, seq: u64 },
+    /// Who holds the lock.
+    Status { terms: Arc<Terms> },
+    /// Write a protected value.
+    Write { key: Arc<str>, fence: u64, seq: u64, value: Arc<[u8]> },
+    /// Read a protected value.
+    Read { key: Arc<str> },
+    /// What the server says about itself.
+    Info,
+}
+
+/// By how much a lease is lengthened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extension {
+    /// So much more than it had.
+    Add(Duration),
+    /// At least so much from now on (without grace).
+    AtLeast(Duration),
+}
+
+/// The server's answer to a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    Granted { fence: u64, left: Duration, now: u64 },
+    Busy { left: Duration, now: u64 },
+    Over { now: u64 },
+    Released { code: i64, now: u64 },
+    Extended { left: Duration, now: u64 },
+    NotExtended { loss: Loss, now: u64 },
+    Status(Status),
+    Written { written: bool, now: u64 },
+    Read { value: Option<(u64, Vec<u8>)>, now: u64 },
+    Info(String),
+}
+
+impl Reply {
+    /// The server's time in µs, if it says that.
+    fn now(&self) -> Option<u64> {
+        match self {
+            Self::Info(_) => None,
+            Self::Granted { now, .. }
+            | Self::Busy { now, .. }
+            | Self::Over { now }
+            | Self::Released { now, .. }
+            | Self::Extended { now, .. }
+            | Self::NotExtended { now, .. }
+            | Self::Written { now, .. }
+            | Self::Read { now, .. }
+            | Self::Status(Status { now, .. }) => Some(*now),
+        }
+    }
+}
+
+/// What the server knows about a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) now: u64,
+    pub(crate) fence: u64,
+    /// With grace; zero if nobody holds it.
+    pub(crate) left: Duration,
+    pub(crate) token: String,
+    /// "grace ttl owner".
+    pub(crate) info: String,
+}
+
+/// A hold as another process wrote it down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Passed {
+    pub(crate) token: String,
+    pub(crate) lane: String,
+    pub(crate) stamp: u64,
+    /// How often it was passed on. Each generation numbers its extensions above the last one's, so
+    /// that one of the former holder's that arrives late changes nothing.
+    pub(crate) generation: u64,
+}
+
+/// How many extensions a generation can number. A script reads numbers exactly up to 2^53.
+const EXTENSIONS: u64 = 1 << 32;
+
+/// How long a caller waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Try,
+    Until(Moment),
+    Endless,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Somebody wants the lock.
+    Lock { ask: AskId, terms: Arc<Terms>, patience: Patience },
+    /// Nobody waits for the answer to this any more.
+    Abandon { ask: AskId },
+    /// A hold ends. Without `ask` nobody wants to know what became of it.
+    Release { hold: HoldId, ask: Option<AskId> },
+    /// A hold is left to itself, or to another process.
+    Leak { hold: HoldId },
+    /// A hold was passed on to here.
+    TakeOver { ask: AskId, terms: Arc<Terms>, passed: Passed },
+    /// Somebody wants to hold for longer.
+    Extend { hold: HoldId, ask: AskId, more: Duration },
+    /// Somebody wants to know who holds the lock.
+    Status { ask: AskId, terms: Arc<Terms> },
+    /// A holder with this token wants to write.
+    Write { ask: AskId, key: Arc<str>, fence: u64, value: Arc<[u8]> },
+    /// Somebody wants to read.
+    Read { ask: AskId, key: Arc<str> },
+    /// Somebody wants to know what server this is.
+    Info { ask: AskId },
+    /// Somebody waits for the releases that are under way.
+    Flush { ask: AskId },
+    /// The connection stands; the server's time in µs is this.
+    Up { server: u64, sent: Moment },
+    /// The connection broke, or could not be made.
+    Down { failure: RedisError },
+    /// A request was answered.
+    Reply { call: CallId, reply: Result<Reply, RedisError> },
+    /// The subscription stands.
+    Listening,
+    /// The subscription broke, or could not be made.
+    Deaf,
+    /// The server says that this attempt may enter.
+    Told { token: String },
+    /// Time has passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Make a new connection; drop the old one and what was sent on it.
+    Connect,
+    /// Send this on the connection.
+    Send { call: CallId, request: Request },
+    /// Subscribe to the client's channel; drop the old subscription.
+    Listen,
+    /// Tell the caller.
+    Answer { ask: AskId, answer: Answer },
+    /// The hold is valid until then.
+    Valid { hold: HoldId, until: Moment },
+    /// The hold is lost.
+    Lost { hold: HoldId, loss: Loss },
+}
+
+/// What a caller is told.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Granted {
+        hold: HoldId,
+        fence: u64,
+        valid_until: Moment,
+        attempt: Arc<Attempt>,
+        generation: u64,
+    },
+    /// Not within the time that the caller had.
+    Busy,
+    Released,
+    Extended,
+    Status(Status),
+    Written(bool),
+    Read(Option<(u64, Vec<u8>)>),
+    Info(String),
+    Flushed,
+    Failed(RedisError),
+}
+
+/// How patient the client is with the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Temper {
+    /// After this the connection counts as dead.
+    pub(crate) answer_timeout: Duration,
+    /// For so long an operation is tried before it fails.
+    pub(crate) patience: Duration,
+}
+
+#[derive(Debug)]
+enum Link {
+    Off,
+    Connecting,
+    Up,
+    /// Until the timer [`Timer::Connect`] rings.
+    Resting,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ear {
+    Deaf,
+    Asked,
+    Listening,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Connect,
+    Listen,
+    /// The caller's own deadline.
+    Deadline(AskId),
+    /// A question that cannot even be sent yet fails.
+    GiveUp(AskId),
+    /// A request that the server could not serve is sent again.
+    Resend(CallId),
+    /// Nothing is left to clean up by now.
+    Moot(CallId),
+    /// The waiter of this line tries again.
+    Poll(u64),
+    /// The hold is renewed, or looked after.
+    Check(HoldId),
+    /// The hold's validity is about to end.
+    End(HoldId),
+}
+
+/// Where the answer to a question will come from.
+#[derive(Debug)]
+enum Place {
+    /// The server's time is not known yet, so nothing can be stamped.
+    Early(Event),
+    Line(u64),
+    Call(CallId),
+    Flush,
+}
+
+#[derive(Debug)]
+struct Asked {
+    place: Place,
+    /// When one of its timers rings: its deadline, or when it gives up.
+    timer: Option<(Moment, Timer)>,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    /// `over`: how many attempts of this question were over before they were answered.
+    Try {
+        ask: AskId,
+        over: u32,
+    },
+    Line(u64),
+    Release {
+        ask: Option<AskId>,
+    },
+    Extend {
+        hold: HoldId,
+        ask: Option<AskId>,
+    },
+    Check(HoldId),
+    /// Somebody wants to know something, or writes.
+    Look(AskId),
+    TakeOver {
+        ask: AskId,
+        attempt: Arc<Attempt>,
+        generation: u64,
+    },
+}
+
+#[derive(Debug)]
+struct Call {
+    request: Request,
+    purpose: Purpose,
+    first: Moment,
+    /// On the connection that stands now.
+    sent: Option<Moment>,
+    tries: u32,
+    failure: Option<RedisError>,
+    timers: Vec<(Moment, Timer)>,
+}
+
+/// The callers who want the same lock on the same terms, first come, first served.
+#[derive(Debug)]
+struct Line {
+    terms: Arc<Terms>,
+    callers: BTreeSet<AskId>,
+    waiter: Option<Waiter>,
+}
+
+/// The attempt that stands in the server's queue for a line.
+#[derive(Debug)]
+struct Waiter {
+    attempt: Arc<Attempt>,
+    call: Option<CallId>,
+    /// Whether to try once more when the call is answered.
+    again: bool,
+    pause: Duration,
+    poll: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    attempt: Arc<Attempt>,
+    lease: Lease,
+    since: Moment,
+    /// The last extension's sequence number.
+    seq: u64,
+    lost: Option<Loss>,
+    /// The renewal or the check that is under way.
+    care: Option<CallId>,
+    check: Option<Moment>,
+    end: Option<Moment>,
+}
+
+/// Somebody who waits for releases.
+#[derive(Debug)]
+struct Flush {
+    ask: AskId,
+    calls: BTreeSet<CallId>,
+    failure: Option<RedisError>,
+}
+
+/// Random bits, new ones at each call.
+pub(crate) type Entropy = Box<dyn FnMut() -> u128 + Send>;
+
+pub(crate) struct Client {
+    /// The beginning of its lanes; at least two letters or digits first, so that no lane is taken
+    /// for a field of the lock.
+    id: String,
+    temper: Temper,
+    entropy: Entropy,
+    link: Link,
+    connects: u32,
+    /// Why the link is down, until it is up again.
+    trouble: Option<RedisError>,
+    ear: Ear,
+    listens: u32,
+    /// The server's time in µs, and when it was that.
+    server: Option<(Moment, u64)>,
+    last_stamp: u64,
+    last_number: u64,
+    asks: HashMap<AskId, Asked>,
+    calls: BTreeMap<CallId, Call>,
+    /// Calls in the order of their (last) sending and of their beginning. Those that are over are
+    /// skipped.
+    sendings: VecDeque<(Moment, CallId)>,
+    beginnings: VecDeque<(Moment, CallId)>,
+    lines: HashMap<u64, Line>,
+    line_of: HashMap<Arc<Terms>, u64>,
+    /// The attempts that stand in a queue.
+    waiting: HashMap<String, u64>,
+    holds: HashMap<HoldId, Hold>,
+    lanes: HashMap<String, BTreeSet<u32>>,
+    /// Lanes of holds that were passed on or leaked, until their leases are over.
+    lent: VecDeque<(Moment, Arc<Attempt>)>,
+    flushes: Vec<Flush>,
+    timers: BTreeSet<(Moment, Timer)>,
+}
+
+impl Client {
+    /// A client of this random id, which knows nothing yet.
+    pub(crate) fn new(id: String, temper: Temper, entropy: Entropy) -> Self {
+        Self {
+            id,
+            temper,
+            entropy,
+            link: Link::Off,
+            connects: 0,
+            trouble: None,
+            ear: Ear::Deaf,
+            listens: 0,
+            server: None,
+            last_stamp: 0,
+            last_number: 0,
+            asks: HashMap::new(),
+            calls: BTreeMap::new(),
+            sendings: VecDeque::new(),
+            beginnings: VecDeque::new(),
+            lines: HashMap::new(),
+            line_of: HashMap::new(),
+            waiting: HashMap::new(),
+            holds: HashMap::new(),
+            lanes: HashMap::new(),
+            lent: VecDeque::new(),
+            flushes: Vec::new(),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// Whether nothing is under way: no question, no request. Holds do not count.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.asks.is_empty() && self.calls.is_empty()
+    }
+
+    /// When to come back with a [`Event::Tick`] at the latest.
+    pub(crate) fn due(&mut self) -> Option<Moment> {
+        while self.sendings.front().is_some_and(|&(at, call)| !self.awaits(call, at)) {
+            self.sendings.pop_front();
+        }
+        while self.beginnings.front().is_some_and(|(_, call)| !self.calls.contains_key(call)) {
+            self.beginnings.pop_front();
+        }
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let answer = self.sendings.front().map(|(at, _)| *at + self.temper.answer_timeout);
+        let begun = self.beginnings.front().map(|(at, _)| *at + self.temper.patience);
+        [timer, answer, begun].into_iter().flatten().min()
+    }
+
+    /// Takes note of what happened and says what to do about it.
+    pub(crate) fn on(&mut self, now: Moment, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Lock { ask, terms, patience } => self.lock(now, ask, terms, patience, out),
+            Event::Abandon { ask } => self.abandon(now, ask, out),
+            Event::Release { hold, ask } => self.release(now, hold, ask, out),
+            Event::Leak { hold } => self.leak(hold),
+            Event::TakeOver { ask, terms, passed } => self.take_over(now, ask, terms, passed, out),
+            Event::Extend { hold, ask, more } => self.extend(now, hold, ask, more, out),
+            Event::Status { ask, terms } => self.look(now, ask, Request::Status { terms }, out),
+            Event::Write { ask, key, fence, value } => {
+                self.write(now, ask, key, fence, value, out);
+            }
+            Event::Read { ask, key } => self.look(now, ask, Request::Read { key }, out),
+            Event::Info { ask } => self.look(now, ask, Request::Info, out),
+            Event::Flush { ask } => self.flush(ask, out),
+            Event::Up { server, sent } => self.up(now, server, sent, out),
+            Event::Down { failure } => self.down(now, failure, out),
+            Event::Reply { call, reply } => self.reply(now, call, reply, out),
+            Event::Listening => self.listening(now, out),
+            Event::Deaf => self.deaf(now),
+            Event::Told { token } => {
+                if let Some(&line) = self.waiting.get(&token) {
+                    self.poll(now, line, out);
+                }
+            }
+            Event::Tick => {}
+        }
+        self.ring(now, out);
+    }
+
+    // ---- questions -----------------------------------------------------------------------------
+
+    fn lock(
+        &mut self,
+        now: Moment,
+        ask: AskId,
+        terms: Arc<Terms>,
+        patience: Patience,
+        out: &mut Vec<Action>,
+    ) {
+        if self.server.is_none() {
+            let deadline = match patience {
+                Patience::Until(deadline) => Some(deadline),
+                Patience::Try | Patience::Endless => None,
+            };
+            let event = Event::Lock { ask, terms, patience };
+            return self.come_later(now, ask, event, deadline, out);
+        }
+        let patience = match patience {
+            Patience::Until(deadline) if deadline <= now => Patience::Try,
+            other => other,
+        };
+        if patience == Patience::Try {
+            let call = self.try_once(now, terms, ask, 0, out);
+            self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+            return;
+        }
+        let timer = match patience {
+            Patience::Until(deadline) => Some((deadline, Timer::Deadline(ask))),
+            Patience::Try | Patience::Endless => None,
+        };
+        self.timers.extend(timer.clone());
+        let line = match self.line_of.entry(terms) {
+            Entry::Occupied(line) => *line.get(),
+            Entry::Vacant(vacant) => {
+                self.last_number += 1;
+                let terms = vacant.key().clone();
+                let line = Line { terms, callers: BTreeSet::new(), waiter: None };
+                self.lines.insert(self.last_number, line);
+                *vacant.insert(self.last_number)
+            }
+        };
+        self.asks.insert(ask, Asked { place: Place::Line(line), timer });
+        self.lines.get_mut(&line).expect("it was just found").callers.insert(ask);
+        self.join(now, line, out);
+    }
+
+    fn write(
+        &mut self,
+        now: Moment,
+        ask: AskId,
+        key: Arc<str>,
+        fence: u64,
+        value: Arc<[u8]>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.server.is_none() {
+            let event = Event::Write { ask, key, fence, value };
+            return self.come_later(now, ask, event, None, out);
+        }
+        // A stamp's properties are what the number of a write needs: it grows here, and also when
+        // the lock is handed over to another process.
+        self.last_stamp = self.server_time(now).max(self.last_stamp + 1);
+        let request = Request::Write { key, fence, seq: self.last_stamp, value };
+        self.look(now, ask, request, out);
+    }
+
+    /// Asks the server what a caller wants to know of it.
+    fn look(&mut self, now: Moment, ask: AskId, request: Request, out: &mut Vec<Action>) {
+        let call = self.call(now, request, Purpose::Look(ask), out);
+        self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+    }
+
+    /// Keeps a question until the server's time is known.
+    fn come_later(
+        &mut self,
+        now: Moment,
+        ask: AskId,
+        event: Event,
+        deadline: Option<Moment>,
+        out: &mut Vec<Action>,
+    ) {
+        let give_up = now + self.temper.patience;
+        let timer = match deadline {
+            Some(deadline) if deadline < give_up => (deadline, Timer::Deadline(ask)),
+            _ => (give_up, Timer::GiveUp(ask)),
+        };
+        self.timers.insert(timer.clone());
+        self.asks.insert(ask, Asked { place: Place::Early(event), timer: Some(timer) });
+        self.need_link(out);
+    }
+
+    fn try_once(
+        &mut self,
+        now: Moment,
+        terms: Arc<Terms>,
+        ask: AskId,
+        over: u32,
+        out: &mut Vec<Action>,
+    ) -> CallId {
+        let attempt = self.attempt(now, terms);
+        self.call(now, Request::Acquire { attempt, wait: false }, Purpose::Try { ask, over }, out)
+    }
+
+    /// Puts an attempt into the server's queue for the line, if there is none and somebody waits.
+    fn join(&mut self, now: Moment, number: u64, out: &mut Vec<Action>) {
+        let Some(line) = self.lines.get(&number) else { return };
+        if line.waiter.is_some() {
+            return;
+        }
+        let terms = line.terms.clone();
+        if line.callers.is_empty() {
+            self.lines.remove(&number);
+            self.line_of.remove(&terms);
+            return;
+        }
+        let pause = terms.retry_delay;
+        let attempt = self.attempt(now, terms);
+        self.waiting.insert(attempt.token.clone(), number);
+        let request = Request::Acquire { attempt: attempt.clone(), wait: true };
+        let call = self.call(now, request, Purpose::Line(number), out);
+        if let Some(line) = self.lines.get_mut(&number) {
+            line.waiter =
+                Some(Waiter { attempt, call: Some(call), again: false, pause, poll: None });
+        }
+    }
+
+    /// Has the line's attempt try again: now, or as soon as its last try is answered.
+    fn poll(&mut self, now: Moment, number: u64, out: &mut Vec<Action>) {
+        let Some(waiter) = self.lines.get_mut(&number).and_then(|line| line.waiter.as_mut()) else {
+            return;
+        };
+        if waiter.call.is_some() {
+            waiter.again = true;
+            return;
+        }
+        if let Some(at) = waiter.poll.take() {
+            self.timers.remove(&(at, Timer::Poll(number)));
+        }
+        let attempt = waiter.attempt.clone();
+        let request = Request::Acquire { attempt, wait: true };
+        let call = self.call(now, request, Purpose::Line(number), out);
+        if let Some(waiter) = self.lines.get_mut(&number).and_then(|line| line.waiter.as_mut()) {
+            waiter.call = Some(call);
+        }
+    }
+
+    /// Nobody waits for the answer any more. A grant that may be on its way is given back.
+    fn abandon(&mut self, now: Moment, ask: AskId, out: &mut Vec<Action>) {
+        let Some(asked) = self.close(ask) else { return };
+        match asked.place {
+            Place::Early(..) => {}
+            Place::Line(line) => self.step_out(now, line, ask, out),
+            Place::Call(call) => self.disown(now, call, out),
+            Place::Flush => self.flushes.retain(|flush| flush.ask != ask),
+        }
+    }
+
+    fn step_out(&mut self, now: Moment, number: u64, ask: AskId, out: &mut Vec<Action>) {
+        let Some(line) = self.lines.get_mut(&number) else { return };
+        line.callers.remove(&ask);
+        if line.callers.is_empty() {
+            self.withdraw(now, number, out);
+        }
+    }
+
+    /// Takes the line's attempt out of the server's queue, and ends the line if nobody waits.
+    fn withdraw(&mut self, now: Moment, number: u64, out: &mut Vec<Action>) {
+        if let Some(waiter) = self.take_waiter(number) {
+            if let Some(call) = waiter.call {
+                self.forget_call(call);
+            }
+            self.end_attempt(now, waiter.attempt, None, out);
+        }
+        self.join(now, number, out);
+    }
+
+    fn take_waiter(&mut self, number: u64) -> Option<Waiter> {
+        let waiter = self.lines.get_mut(&number)?.waiter.take()?;
+        if let Some(at) = waiter.poll {
+            self.timers.remove(&(at, Timer::Poll(number)));
+        }
+        self.waiting.remove(&waiter.attempt.token);
+        Some(waiter)
+    }
+
+    /// A call whose caller is gone: what cannot be left alone is cleaned up.
+    fn disown(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match &mut call.purpose {
+            // A release goes on, an extension may have happened: their answers count.
+            Purpose::Release { ask, .. } | Purpose::Extend { ask, .. } => *ask = None,
+            Purpose::Look(_) | Purpose::Check(_) | Purpose::Line(_) => {
+                self.forget_call(id);
+            }
+            Purpose::Try { .. } | Purpose::TakeOver { .. } => {
+                let call = self.forget_call(id);
+                // A hold that was passed on to here and is not taken is still somebody's: whoever
+                // has its text may take it over again. An own attempt is nobody's.
+                if let Some(Call { request: Request::Acquire { attempt, .. }, .. }) = call {
+                    self.end_attempt(now, attempt, None, out);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, now: Moment, id: HoldId, ask: Option<AskId>, out: &mut Vec<Action>) {
+        let Some(hold) = self.drop_hold(id) else {
+            // It was passed on or leaked before.
+            if let Some(ask) = ask {
+                self.answer(ask, Answer::Released, out);
+            }
+            return;
+        };
+        let terms = hold.attempt.terms.clone();
+        let moot = hold.lease.over();
+        let call = self.end_attempt(now, hold.attempt, ask, out);
+        self.moot_at(call, moot.max(now + self.temper.patience));
+        if let Some(ask) = ask {
+            self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+        }
+        // Who waits here may be the next one. Asking at once, right behind the release, saves the
+        // way of the server's message.
+        if let Some(&line) = self.line_of.get(&terms) {
+            self.poll(now, line, out);
+        }
+    }
+
+    /// Stops everything that was done for a hold.
+    fn drop_hold(&mut self, id: HoldId) -> Option<Hold> {
+        let hold = self.holds.remove(&id)?;
+        if let Some(at) = hold.check {
+            self.timers.remove(&(at, Timer::Check(id)));
+        }
+        if let Some(at) = hold.end {
+            self.timers.remove(&(at, Timer::End(id)));
+        }
+        // A renewal under way is not sent again, and its answer does not matter any more. One that
+        // arrives after the release finds the token gone.
+        if let Some(call) = hold.care {
+            self.forget_call(call);
+        }
+        Some(hold)
+    }
+
+    /// Sends the release of an attempt, in whatever state that is.
+    fn end_attempt(
+        &mut self,
+        now: Moment,
+        attempt: Arc<Attempt>,
+        ask: Option<AskId>,
+        out: &mut Vec<Action>,
+    ) -> CallId {
+        let moot = now + MAX_DELAY + attempt.terms.lease();
+        let purpose = Purpose::Release { ask };
+        let call = self.call(now, Request::Release { attempt }, purpose, out);
+        self.moot_at(call, moot);
+        call
+    }
+
+    /// Until when a release is worth sending again.
+    fn moot_at(&mut self, id: CallId, moot: Moment) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        for timer in call.timers.extract_if(.., |(_, timer)| matches!(timer, Timer::Moot(_))) {
+            self.timers.remove(&timer);
+        }
+        call.timers.push((moot, Timer::Moot(id)));
+        self.timers.insert((moot, Timer::Moot(id)));
+    }
+
+    fn leak(&mut self, id: HoldId) {
+        if let Some(hold) = self.drop_hold(id) {
+            self.lend(hold.lease.over(), hold.attempt);
+        }
+    }
+
+    /// The lane stays in use until nobody can release the attempt any more.
+    fn lend(&mut self, until: Moment, attempt: Arc<Attempt>) {
+        self.lent.push_back((until, attempt));
+    }
+
+    fn take_over(
+        &mut self,
+        now: Moment,
+        ask: AskId,
+        terms: Arc<Terms>,
+        passed: Passed,
+        out: &mut Vec<Action>,
+    ) {
+        let Passed { token, lane, stamp, generation } = passed;
+        let attempt = Arc::new(Attempt { terms: terms.clone(), token, lane, number: None, stamp });
+        let purpose = Purpose::TakeOver { ask, attempt, generation };
+        let call = self.call(now, Request::Status { terms }, purpose, out);
+        self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+    }
+
+    fn extend(
+        &mut self,
+        now: Moment,
+        id: HoldId,
+        ask: AskId,
+        more: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(hold) = self.holds.get_mut(&id) else {
+            let answer = Answer::Failed(RedisError::Lost { loss: Loss::Deleted });
+            return self.answer(ask, answer, out);
+        };
+        if let Some(loss) = hold.lost {
+            return self.answer(ask, Answer::Failed(RedisError::Lost { loss }), out);
+        }
+        hold.seq += 1;
+        let by = Extension::Add(more);
+        let request = Request::Extend { attempt: hold.attempt.clone(), by, seq: hold.seq };
+        let call = self.call(now, request, Purpose::Extend { hold: id, ask: Some(ask) }, out);
+        self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+    }
+
+    fn flush(&mut self, ask: AskId, out: &mut Vec<Action>) {
+        let calls: BTreeSet<CallId> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| matches!(call.purpose, Purpose::Release { .. }))
+            .map(|(id, _)| *id)
+            .collect();
+        if calls.is_empty() {
+            return self.answer(ask, Answer::Flushed, out);
+        }
+        self.asks.insert(ask, Asked { place: Place::Flush, timer: None });
+        self.flushes.push(Flush { ask, calls, failure: None });
+    }
+
+    /// Forgets a question and its timer.
+    fn close(&mut self, ask: AskId) -> Option<Asked> {
+        let asked = self.asks.remove(&ask)?;
+        if let Some(timer) = &asked.timer {
+            self.timers.remove(timer);
+        }
+        Some(asked)
+    }
+
+    fn answer(&mut self, ask: AskId, answer: Answer, out: &mut Vec<Action>) {
+        self.close(ask);
+        out.push(Action::Answer { ask, answer });
+    }
+
+    // ---- attempts ------------------------------------------------------------------------------
+
+    fn attempt(&mut self, now: Moment, terms: Arc<Terms>) -> Arc<Attempt> {
+        while self.lent.front().is_some_and(|(until, _)| *until <= now) {
+            let (_, attempt) = self.lent.pop_front().expect("it was just looked at");
+            self.free_lane(&attempt);
+        }
+        let lanes = self.lanes.entry(terms.keys.lock.clone()).or_default();
+        let number = (0..).find(|number| !lanes.contains(number)).expect("lanes are few");
+        lanes.insert(number);
+        let latest = self.server_time(now) + MAX_DELAY.as_micros() as u64;
+        self.last_stamp = latest.max(self.last_stamp + 1);
+        Arc::new(Attempt {
+            terms,
+            token: format!("{:032x}", (self.entropy)()),
+            lane: format!("{}:{number}", self.id),
+            number: Some(number),
+            stamp: self.last_stamp,
+        })
+    }
+
+    /// The attempt is over on the server: another one may use its lane.
+    fn free_lane(&mut self, attempt: &Attempt) {
+        let Some(number) = attempt.number else { return };
+        if let Some(lanes) = self.lanes.get_mut(&attempt.terms.keys.lock) {
+            lanes.remove(&number);
+            if lanes.is_empty() {
+                self.lanes.remove(&attempt.terms.keys.lock);
+            }
+        }
+    }
+
+    fn server_time(&self, now: Moment) -> u64 {
+        self.server.map_or(0, |(then, us)| us + now.since(then).as_micros() as u64)
+    }
+
+    // ---- calls ---------------------------------------------------------------------------------
+
+    fn call(
+        &mut self,
+        now: Moment,
+        request: Request,
+        purpose: Purpose,
+        out: &mut Vec<Action>,
+    ) -> CallId {
+        self.last_number += 1;
+        let id = self.last_number;
+        let (tries, failure, timers) = (0, None, Vec::new());
+        let call = Call { request, purpose, first: now, sent: None, tries, failure, timers };
+        self.calls.insert(id, call);
+        self.beginnings.push_back((now, id));
+        self.transmit(now, id, out);
+        id
+    }
+
+    /// Sends a call, if the link is up; else it is sent as soon as that is.
+    fn transmit(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
+        if !matches!(self.link, Link::Up) {
+            return self.need_link(out);
+        }
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.sent = Some(now);
+        call.tries += 1;
+        self.sendings.push_back((now, id));
+        out.push(Action::Send { call: id, request: call.request.clone() });
+    }
+
+    fn awaits(&self, id: CallId, sent: Moment) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.sent == Some(sent))
+    }
+
+    fn forget_call(&mut self, id: CallId) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        for timer in &call.timers {
+            self.timers.remove(timer);
+        }
+        Some(call)
+    }
+
+    /// The call has taken too long for whoever waits for it. Releases go on without them.
+    fn give_up(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let timeout = RedisError::Timeout { after: now.since(call.first) };
+        let failure = call.failure.clone().or_else(|| self.trouble.clone()).unwrap_or(timeout);
+        self.fail(now, id, failure, out);
+    }
+
+    /// The call has failed for good, as far as those are concerned who wait for it.
+    fn fail(&mut self, now: Moment, id: CallId, failure: RedisError, out: &mut Vec<Action>) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match &mut call.purpose {
+            Purpose::Line(number) => {
+                let number = *number;
+                let Some(line) = self.lines.get_mut(&number) else { return };
+                let callers = std::mem::take(&mut line.callers);
+                for ask in callers {
+                    self.answer(ask, Answer::Failed(failure.clone()), out);
+                }
+                self.withdraw(now, number, out);
+            }
+            Purpose::Release { ask } => {
+                let ask = ask.take();
+                let failure = RedisError::Unconfirmed(Box::new(failure));
+                if let Some(ask) = ask {
+                    self.answer(ask, Answer::Failed(failure), out);
+                }
+            }
+            Purpose::Extend { ask: Some(ask), .. } => {
+                // The extension may still happen, which hurts nobody: its answer counts.
+                let ask = *ask;
+                self.forget_call(id);
+                self.answer(ask, Answer::Failed(failure), out);
+            }
+            // Renewal and checks come again by themselves.
+            Purpose::Extend { ask: None, .. } | Purpose::Check(_) => {
+                self.forget_call(id);
+            }
+            Purpose::Try { ask, .. } | Purpose::Look(ask) | Purpose::TakeOver { ask, .. } => {
+                let ask = *ask;
+                self.answer(ask, Answer::Failed(failure), out);
+                self.disown(now, id, out);
+            }
+        }
+    }
+
+    /// A release has come to its end. Frees its lane, and tells those who wait for it.
+    fn settle(
+        &mut self,
+        id: CallId,
+        attempt: &Attempt,
+        failure: Option<RedisError>,
+        out: &mut Vec<Action>,
+    ) {
+        self.free_lane(attempt);
+        for flush in &mut self.flushes {
+            if flush.calls.remove(&id) && failure.is_some() {
+                flush.failure.clone_from(&failure);
+            }
+        }
+        let done: Vec<Flush> =
+            self.flushes.extract_if(.., |flush| flush.calls.is_empty()).collect();
+        for Flush { ask, failure, .. } in done {
+            let answer = failure.map_or(Answer::Flushed, |cause| {
+                Answer::Failed(RedisError::Unconfirmed(Box::new(cause)))
+            });
+            self.answer(ask, answer, out);
+        }
+    }
+
+    // ---- answers -------------------------------------------------------------------------------
+
+    fn reply(
+        &mut self,
+        now: Moment,
+        id: CallId,
+        reply: Result<Reply, RedisError>,
+        out: &mut Vec<Action>,
+    ) {
+        // A call that is forgotten was cleaned up when it was.
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(sent) = call.sent.take() else { return };
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(failure) if failure.passes() => return self.put_off(now, id, failure),
+            Err(failure) => {
+                self.fail(now, id, failure.clone(), out);
+                if let Some(Call { request: Request::Release { attempt }, .. }) =
+                    self.forget_call(id)
+                {
+                    self.settle(id, &attempt, Some(failure), out);
+                }
+                return;
+            }
+        };
+        let trip = Trip { sent, received: now };
+        if let Some(us) = reply.now() {
+            self.observe(trip, us);
+        }
+        let call = self.forget_call(id).expect("it was just found");
+        match (call.purpose, call.request, reply) {
+            (Purpose::Try { ask, over }, Request::Acquire { attempt, .. }, reply) => {
+                self.tried(now, trip, ask, over, attempt, &reply, out);
+            }
+            (Purpose::Line(line), Request::Acquire { .. }, reply) => {
+                self.polled(now, trip, line, &reply, out);
+            }
+            (
+                Purpose::Release { ask },
+                Request::Release { attempt },
+                Reply::Released { code, .. },
+            ) => {
+                if let Some(ask) = ask {
+                    let lost = |loss| Answer::Failed(RedisError::Lost { loss });
+                    let answer = match code {
+                        1 | 2 => Answer::Released,
+                        -1 => lost(Loss::Expired),
+                        -2 => lost(Loss::TakenOver),
+                        _ => lost(Loss::Deleted),
+                    };
+                    self.answer(ask, answer, out);
+                }
+                self.settle(id, &attempt, None, out);
+            }
+            (Purpose::Extend { hold, ask }, Request::Extend { by, .. }, reply) => {
+                self.extended(now, trip, hold, ask, by, &reply, out);
+            }
+            (Purpose::Check(hold), _, Reply::Status(status)) => {
+                self.checked(now, trip, hold, &status, out);
+            }
+            (Purpose::Look(ask), _, Reply::Status(status)) => {
+                self.answer(ask, Answer::Status(status), out);
+            }
+            (Purpose::Look(ask), _, Reply::Written { written, .. }) => {
+                self.answer(ask, Answer::Written(written), out);
+            }
+            (Purpose::Look(ask), _, Reply::Read { value, .. }) => {
+                self.answer(ask, Answer::Read(value), out);
+            }
+            (Purpose::Look(ask), _, Reply::Info(text)) => {
+                self.answer(ask, Answer::Info(text), out);
+            }
+            (Purpose::TakeOver { ask, attempt, generation }, _, Reply::Status(status)) => {
+                self.taken_over(now, trip, ask, attempt, generation, &status, out);
+            }
+            // The driver reads an answer by its request, so there is no other combination.
+            _ => {}
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a call was about, taken apart")]
+    fn tried(
+        &mut self,
+        now: Moment,
+        trip: Trip,
+        ask: AskId,
+        over: u32,
+        attempt: Arc<Attempt>,
+        reply: &Reply,
+        out: &mut Vec<Action>,
+    ) {
+        let terms = attempt.terms.clone();
+        match *reply {
+            Reply::Granted { fence, left, .. } => {
+                match self.hold(now, trip, attempt, fence, left, out) {
+                    Some(granted) => return self.answer(ask, granted, out),
+                    None if over < 3 => {}
+                    None => {
+                        let after = now.since(trip.sent);
+                        let failure = RedisError::Timeout { after };
+                        return self.answer(ask, Answer::Failed(failure), out);
+                    }
+                }
+            }
+            Reply::Over { .. } => {
+                self.free_lane(&attempt);
+                if over == 3 {
+                    let failure = Answer::Failed(RedisError::UnsteadyClock);
+                    return self.answer(ask, failure, out);
+                }
+            }
+            _ => {
+                self.free_lane(&attempt);
+                return self.answer(ask, Answer::Busy, out);
+            }
+        }
+        let call = self.try_once(now, terms, ask, over + 1, out);
+        if let Some(asked) = self.asks.get_mut(&ask) {
+            asked.place = Place::Call(call);
+        }
+    }
+
+    fn polled(
+        &mut self,
+        now: Moment,
+        trip: Trip,
+        number: u64,
+        reply: &Reply,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(waiter) = self.lines.get_mut(&number).and_then(|line| line.waiter.as_mut()) else {
+            return;
+        };
+        waiter.call = None;
+        match *reply {
+            Reply::Granted { fence, left, .. } => {
+                let Some(waiter) = self.take_waiter(number) else { return };
+                if let Some(granted) = self.hold(now, trip, waiter.attempt, fence, left, out)
+                    && let Some(line) = self.lines.get_mut(&number)
+                    && let Some(ask) = line.callers.pop_first()
+                {
+                    self.answer(ask, granted, out);
+                }
+                // The next one takes its place in the queue at once, not when this one is done.
+                self.join(now, number, out);
+            }
+            Reply::Busy { left, .. } => self.wait(now, number, left, out),
+            _ => {
+                if let Some(waiter) = self.take_waiter(number) {
+                    self.free_lane(&waiter.attempt);
+                }
+                self.join(now, number, out);
+            }
+        }
+    }
+
+    /// The line's attempt stands in the queue: when does it try again, if nobody tells it to?
+    fn wait(&mut self, now: Moment, number: u64, left: Duration, out: &mut Vec<Action>) {
+        let jitter = 75 + ((self.entropy)() % 51) as u32;
+        let Some(line) = self.lines.get_mut(&number) else { return };
+        let terms = &line.terms;
+        let Some(waiter) = line.waiter.as_mut() else { return };
+        if waiter.again {
+            waiter.again = false;
+            return self.poll(now, number, out);
+        }
+        let pause = (waiter.pause * jitter / 100).min(terms.waiter_ttl / 3);
+        if !terms.polling {
+            waiter.pause = (waiter.pause * 2).min(LONGEST_PAUSE.max(terms.retry_delay));
+            if self.ear == Ear::Deaf {
+                self.ear = Ear::Asked;
+                out.push(Action::Listen);
+            }
+        }
+        let at = now + pause.min(left + Duration::from_millis(1));
+        waiter.poll = Some(at);
+        self.timers.insert((at, Timer::Poll(number)));
+    }
+
+    // ---- holds ---------------------------------------------------------------------------------
+
+    /// Begins a hold. None if the grant came too late to be of use; it is given back then.
+    fn hold(
+        &mut self,
+        now: Moment,
+        trip: Trip,
+        attempt: Arc<Attempt>,
+        fence: u64,
+        left: Duration,
+        out: &mut Vec<Action>,
+    ) -> Option<Answer> {
+        let terms = &attempt.terms;
+        let lease = Lease::granted(trip, left, terms.lease(), terms.grace);
+        if end_notice(&lease, terms) <= now {
+            self.end_attempt(now, attempt, None, out);
+            return None;
+        }
+        Some(self.begin_hold(now, trip, attempt, fence, lease, 0))
+    }
+
+    fn begin_hold(
+        &mut self,
+        now: Moment,
+        trip: Trip,
+        attempt: Arc<Attempt>,
+        fence: u64,
+        lease: Lease,
+        generation: u64,
+    ) -> Answer {
+        self.last_number += 1;
+        let id = self.last_number;
+        let valid_until = lease.valid_until();
+        let check = now + attempt.terms.ttl / 3;
+        let end = end_notice(&lease, &attempt.terms);
+        self.timers.insert((check, Timer::Check(id)));
+        self.timers.insert((end, Timer::End(id)));
+        let (since, lost, care) = (trip.sent, None, None);
+        let (check, end) = (Some(check), Some(end));
+        let (seq, held) = (generation * EXTENSIONS, attempt.clone());
+        self.holds.insert(id, Hold { attempt: held, lease, since, seq, lost, care, check, end });
+        Answer::Granted { hold: id, fence, valid_until, attempt, generation }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a call was about, taken apart")]
+    fn extended(
+        &mut self,
+        now: Moment,
+        trip: Trip,
+        id: HoldId,
+        ask: Option<AskId>,
+        by: Extension,
+        reply: &Reply,
+        out: &mut Vec<Action>,
+    ) {
+        let answer = match (self.holds.get_mut(&id), reply) {
+            (Some(hold), Reply::Extended { left, .. }) => {
+                match by {
+                    Extension::Add(more) => hold.lease.added(trip, *left, more),
+                    Extension::AtLeast(time) => {
+                        let asked = time + hold.attempt.terms.grace;
+                        hold.lease.at_least(trip, *left, asked);
+                    }
+                }
+                match hold.lost {
+                    Some(loss) => Answer::Failed(RedisError::Lost { loss }),
+                    None => {
+                        self.valid(id, out);
+                        Answer::Extended
+                    }
+                }
+            }
+            (_, Reply::NotExtended { loss, .. }) => {
+                self.lose(id, *loss, out);
+                Answer::Failed(RedisError::Lost { loss: *loss })
+            }
+            // Released while the extension was under way.
+            _ => Answer::Failed(RedisError::Lost { loss: Loss::Expired }),
+        };
+        if ask.is_none()
+            && let Some(hold) = self.holds.get_mut(&id)
+        {
+            hold.care = None;
+            self.check_at(id, now);
+        }
+        if let Some(ask) = ask {
+            self.answer(ask, answer, out);
+        }
+    }
+
+    fn checked(
+        &mut self,
+        now: Moment,
+        trip: Trip,
+        id: HoldId,
+        status: &Status,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        hold.care = None;
+        if !status.left.is_zero() && status.token == hold.attempt.token {
+            hold.lease.seen(trip, status.left);
+            self.valid(id, out);
+            self.check_at(id, now);
+        } else if status.left.is_zero() {
+            self.lose(id, Loss::Deleted, out);
+        } else {
+            self.lose(id, Loss::TakenOver, out);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a call was about, taken apart")]
+    fn taken_over(
+        &mut self,
+        now: Moment,
+        trip: Trip,
+        ask: AskId,
+        attempt: Arc<Attempt>,
+        generation: u64,
+        status: &Status,
+        out: &mut Vec<Action>,
+    ) {
+        let answer = if status.left.is_zero() {
+            Answer::Failed(RedisError::Lost { loss: Loss::Expired })
+        } else if status.token != attempt.token {
+            Answer::Failed(RedisError::Lost { loss: Loss::TakenOver })
+        } else {
+            let grace = grace_of(&status.info).unwrap_or(attempt.terms.grace);
+            let lease = Lease::adopted(trip, status.left, grace);
+            self.begin_hold(now, trip, attempt, status.fence, lease, generation)
+        };
+        self.answer(ask, answer, out);
+    }
+
+    /// Passes on until when the hold is valid, and sets the timer for its end.
+    fn valid(&mut self, id: HoldId, out: &mut Vec<Action>) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        if hold.lost.is_some() {
+            return;
+        }
+        if let Some(at) = hold.end.take() {
+            self.timers.remove(&(at, Timer::End(id)));
+        }
+        let end = end_notice(&hold.lease, &hold.attempt.terms);
+        hold.end = Some(end);
+        self.timers.insert((end, Timer::End(id)));
+        out.push(Action::Valid { hold: id, until: hold.lease.valid_until() });
+    }
+
+    fn lose(&mut self, id: HoldId, loss: Loss, out: &mut Vec<Action>) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        if hold.lost.is_some() {
+            return;
+        }
+        hold.lost = Some(loss);
+        if let Some(at) = hold.check.take() {
+            self.timers.remove(&(at, Timer::Check(id)));
+        }
+        if let Some(at) = hold.end.take() {
+            self.timers.remove(&(at, Timer::End(id)));
+        }
+        out.push(Action::Lost { hold: id, loss });
+    }
+
+    /// Sets the time of the next renewal or check: a third of the ttl after `from`.
+    fn check_at(&mut self, id: HoldId, from: Moment) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        if hold.lost.is_some() {
+            return;
+        }
+        if let Some(at) = hold.check.take() {
+            self.timers.remove(&(at, Timer::Check(id)));
+        }
+        let at = from + hold.attempt.terms.ttl / 3;
+        hold.check = Some(at);
+        self.timers.insert((at, Timer::Check(id)));
+    }
+
+    /// Renews the hold, or looks whether it is still there.
+    fn check(&mut self, now: Moment, id: HoldId, out: &mut Vec<Action>) {
+        self.check_at(id, now);
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        // One that is under way says it all. With the link down there is nothing to be asked:
+        // all holds are checked when it is up again.
+        if hold.lost.is_some() || hold.care.is_some_and(|call| self.calls.contains_key(&call)) {
+            return;
+        }
+        if !matches!(self.link, Link::Up) {
+            return self.need_link(out);
+        }
+        let terms = hold.attempt.terms.clone();
+        let renewed = terms.max_hold.is_some_and(|most| now < hold.since + most);
+        let (request, purpose) = if renewed {
+            hold.seq += 1;
+            let (attempt, by) = (hold.attempt.clone(), Extension::AtLeast(terms.ttl));
+            let request = Request::Extend { attempt, by, seq: hold.seq };
+            (request, Purpose::Extend { hold: id, ask: None })
+        } else {
+            (Request::Status { terms }, Purpose::Check(id))
+        };
+        let call = self.call(now, request, purpose, out);
+        if let Some(hold) = self.holds.get_mut(&id) {
+            hold.care = Some(call);
+        }
+    }
+
+    /// Checks all holds now: the server may not be the one it was.
+    fn check_all(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let holds: Vec<HoldId> = self.holds.keys().copied().collect();
+        for id in holds {
+            self.check(now, id, out);
+        }
+    }
+
+    // ---- the link ------------------------------------------------------------------------------
+
+    fn need_link(&mut self, out: &mut Vec<Action>) {
+        if matches!(self.link, Link::Off) {
+            self.link = Link::Connecting;
+            out.push(Action::Connect);
+        }
+    }
+
+    /// Gives the connection up and makes a new one.
+    fn reconnect(&mut self, out: &mut Vec<Action>) {
+        self.link = Link::Connecting;
+        for call in self.calls.values_mut() {
+            call.sent = None;
+        }
+        self.sendings.clear();
+        out.push(Action::Connect);
+    }
+
+    fn up(&mut self, now: Moment, server: u64, sent: Moment, out: &mut Vec<Action>) {
+        self.link = Link::Up;
+        self.connects = 0;
+        self.trouble = None;
+        self.observe(Trip { sent, received: now }, server);
+        // In the order of their beginnings: extensions are numbered.
+        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        for id in calls {
+            self.transmit(now, id, out);
+        }
+        self.check_all(now, out);
+        let mut early: Vec<AskId> = self
+            .asks
+            .iter()
+            .filter(|(_, asked)| matches!(asked.place, Place::Early(..)))
+            .map(|(ask, _)| *ask)
+            .collect();
+        early.sort_unstable();
+        for ask in early {
+            if let Some(Asked { place: Place::Early(event), .. }) = self.close(ask) {
+                self.on(now, event, out);
+            }
+        }
+    }
+
+    fn down(&mut self, now: Moment, failure: RedisError, out: &mut Vec<Action>) {
+        let was_up = matches!(self.link, Link::Up);
+        for call in self.calls.values_mut() {
+            call.sent = None;
+        }
+        self.sendings.clear();
+        if !failure.passes() {
+            let calls: Vec<CallId> = self.calls.keys().copied().collect();
+            self.link = Link::Resting;
+            for id in calls {
+                self.fail(now, id, failure.clone(), out);
+            }
+            let early: Vec<AskId> = self
+                .asks
+                .iter()
+                .filter(|(_, asked)| matches!(asked.place, Place::Early(..)))
+                .map(|(ask, _)| *ask)
+                .collect();
+            for ask in early {
+                self.answer(ask, Answer::Failed(failure.clone()), out);
+            }
+        }
+        self.trouble = Some(failure);
+        if self.asks.is_empty() && self.calls.is_empty() && self.holds.is_empty() {
+            self.link = Link::Off;
+            return;
+        }
+        self.link = Link::Resting;
+        let rest = if was_up { Duration::ZERO } else { backoff(self.connects) };
+        self.connects += 1;
+        self.timers.insert((now + rest, Timer::Connect));
+    }
+
+    /// A call met a failure that passes: it is sent again a little later.
+    fn put_off(&mut self, now: Moment, id: CallId, failure: RedisError) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let at = now + backoff(call.tries.saturating_sub(1));
+        call.failure = Some(failure);
+        call.timers.push((at, Timer::Resend(id)));
+        self.timers.insert((at, Timer::Resend(id)));
+    }
+
+    fn resend(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.timers.retain(|(_, timer)| !matches!(timer, Timer::Resend(_)));
+        if call.sent.is_some() || !matches!(self.link, Link::Up) {
+            return;
+        }
+        // A master that has become a replica stays one: the new master is at another address.
+        if matches!(call.failure, Some(RedisError::ReadOnly(_))) {
+            return self.reconnect(out);
+        }
+        self.transmit(now, id, out);
+    }
+
+    fn listening(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.ear = Ear::Listening;
+        self.listens = 0;
+        // What was said before the subscription stood was not heard.
+        let lines: Vec<u64> = self.waiting.values().copied().collect();
+        for line in lines {
+            self.poll(now, line, out);
+        }
+    }
+
+    fn deaf(&mut self, now: Moment) {
+        self.ear = Ear::Deaf;
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.timers.insert((now + backoff(self.listens), Timer::Listen));
+        self.listens += 1;
+    }
+
+    /// Learns the server's time, and notices when its clock was set.
+    fn observe(&mut self, trip: Trip, us: u64) {
+        // Marks that the server leaves in this client's lanes may be its time.
+        self.last_stamp = self.last_stamp.max(us);
+        if let Some((then, known)) = self.server {
+            let expected = known + trip.received.since(then).as_micros() as u64;
+            let step = CLOCK_STEP.as_micros() as u64;
+            let way = trip.received.since(trip.sent).as_micros() as u64;
+            if us > expected + step || us + way + step < expected {
+                for (id, hold) in &mut self.holds {
+                    if let Some(at) = hold.check {
+                        self.timers.remove(&(at, Timer::Check(*id)));
+                        hold.check = Some(trip.received);
+                        self.timers.insert((trip.received, Timer::Check(*id)));
+                    }
+                }
+            }
+        }
+        self.server = Some((trip.received, us));
+    }
+
+    // ---- time ----------------------------------------------------------------------------------
+
+    fn ring(&mut self, now: Moment, out: &mut Vec<Action>) {
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            let (_, timer) = self.timers.pop_first().expect("it was just looked at");
+            match timer {
+                Timer::Connect => {
+                    if matches!(self.link, Link::Resting) {
+                        self.link = Link::Connecting;
+                        out.push(Action::Connect);
+                    }
+                }
+                Timer::Listen => {
+                    if self.ear == Ear::Deaf && !self.waiting.is_empty() {
+                        self.ear = Ear::Asked;
+                        out.push(Action::Listen);
+                    }
+                }
+                Timer::Deadline(ask) => self.too_late(now, ask, out),
+                Timer::GiveUp(ask) => {
+                    let failure = self.why_down();
+                    self.answer(ask, Answer::Failed(failure), out);
+                }
+                Timer::Resend(call) => self.resend(now, call, out),
+                Timer::Moot(call) => self.moot(call, out),
+                Timer::Poll(line) => {
+                    if let Some(found) = self.lines.get_mut(&line)
+                        && let Some(waiter) = found.waiter.as_mut()
+                    {
+                        waiter.poll = None;
+                    }
+                    self.poll(now, line, out);
+                }
+                Timer::Check(hold) => self.check(now, hold, out),
+                Timer::End(hold) => self.lose(hold, Loss::Expired, out),
+            }
+        }
+        while let Some(&(at, call)) = self.sendings.front() {
+            if self.awaits(call, at) {
+                if at + self.temper.answer_timeout > now {
+                    break;
+                }
+                self.trouble = Some(RedisError::Timeout { after: now.since(at) });
+                self.reconnect(out);
+                break;
+            }
+            self.sendings.pop_front();
+        }
+        while let Some(&(at, call)) = self.beginnings.front() {
+            if self.calls.contains_key(&call) && at + self.temper.patience > now {
+                break;
+            }
+            self.beginnings.pop_front();
+            self.give_up(now, call, out);
+        }
+    }
+
+    /// The caller's deadline has come.
+    fn too_late(&mut self, now: Moment, ask: AskId, out: &mut Vec<Action>) {
+        let Some(asked) = self.close(ask) else { return };
+        let answer = match asked.place {
+            Place::Line(line) => {
+                let unanswered = self.unanswered(line);
+                self.step_out(now, line, ask, out);
+                unanswered.map_or(Answer::Busy, Answer::Failed)
+            }
+            _ => Answer::Failed(self.why_down()),
+        };
+        out.push(Action::Answer { ask, answer });
+    }
+
+    /// Why it cannot be said that somebody else holds the line's lock, if it cannot.
+    fn unanswered(&self, line: u64) -> Option<RedisError> {
+        let call = self.lines.get(&line)?.waiter.as_ref()?.call?;
+        let call = self.calls.get(&call)?;
+        match &call.failure {
+            Some(failure) => Some(failure.clone()),
+            None => call.sent.is_none().then(|| self.why_down()),
+        }
+    }
+
+    fn why_down(&self) -> RedisError {
+        let after = self.temper.patience;
+        self.trouble.clone().unwrap_or(RedisError::Timeout { after })
+    }
+
+    /// There is nothing left to release.
+    fn moot(&mut self, id: CallId, out: &mut Vec<Action>) {
+        let Some(call) = self.forget_call(id) else { return };
+        let failure = call.failure.unwrap_or_else(|| self.why_down());
+        if let Purpose::Release { ask: Some(ask) } = call.purpose {
+            let failure = RedisError::Unconfirmed(Box::new(failure.clone()));
+            self.answer(ask, Answer::Failed(failure), out);
+        }
+        if let Request::Release { attempt } = &call.request {
+            self.settle(id, attempt, Some(failure), out);
+        }
+    }
+}
+
+/// When the holder is told that its lease ends: a little before validity does.
+fn end_notice(lease: &Lease, terms: &Terms) -> Moment {
+    lease.valid_until().before(NOTICE.min(terms.ttl / 20))
+}
+
+fn backoff(tries: u32) -> Duration {
+    FIRST_BACKOFF.saturating_mul(1 << tries.min(8)).min(LONGEST_BACKOFF)
+}
+
+/// The grace in an info "grace ttl owner".
+pub(crate) fn grace_of(info: &str) -> Option<Duration> {
+    info.split(' ').next()?.parse().ok().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! The client's decisions one by one, with a clock that can be set.
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+const SERVER: u64 = 1_700_000_000_000_000;
+
+struct Desk {
+    client: Client,
+    now: u64,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let temper =
+            Temper { answer_timeout: Duration::from_secs(1), patience: Duration::from_secs(5) };
+        let mut last = 0;
+        let entropy = Box::new(move || {
+            last += 1;
+            last
+        });
+        let mut desk = Self { client: Client::new("desk".repeat(4), temper, entropy), now: MS };
+        // Something to connect for.
+        let asked = desk.tell(Event::Read { ask: 1_000, key: "k".into() });
+        assert!(matches!(asked[..], [Action::Connect]));
+        let sent = desk.moment();
+        let up = desk.tell(Event::Up { server: SERVER, sent });
+        let [Action::Send { call, .. }] = up[..] else { panic!("{up:?}") };
+        desk.answer(call, Reply::Read { value: None, now: SERVER });
+        desk
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(self.now)
+    }
+
+    fn later(&mut self, ms: u64) {
+        self.now += ms * MS;
+    }
+
+    /// The server's time now, if its clock is never set.
+    fn server(&self) -> u64 {
+        SERVER + self.now / 1_000
+    }
+
+    fn tell(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.client.on(Moment(self.now), event, &mut actions);
+        actions
+    }
+
+    fn answer(&mut self, call: CallId, reply: Reply) -> Vec<Action> {
+        self.tell(Event::Reply { call, reply: Ok(reply) })
+    }
+
+    fn terms(&self, max_hold: Option<Duration>) -> Arc<Terms> {
+        Arc::new(Terms {
+            keys: Keys::new("w", None, "x").unwrap(),
+            ttl: Duration::from_secs(3),
+            grace: Duration::from_millis(300),
+            owner: "me".to_owned(),
+            bypass: 16,
+            waiter_ttl: Duration::from_secs(3),
+            retry_delay: Duration::from_millis(100),
+            polling: false,
+            max_hold,
+        })
+    }
+
+    /// A lock that is asked for and granted.
+    fn hold(&mut self, max_hold: Option<Duration>) -> HoldId {
+        let terms = self.terms(max_hold);
+        let sent = self.tell(Event::Lock { ask: 1, terms, patience: Patience::Try });
+        let call = sent_call(&sent);
+        let (left, now) = (Duration::from_millis(3_300), self.server());
+        let granted = self.answer(call, Reply::Granted { fence: 7, left, now });
+        match granted[..] {
+            [Action::Answer { answer: Answer::Granted { hold, .. }, .. }] => hold,
+            _ => panic!("{granted:?}"),
+        }
+    }
+}
+
+fn sent_call(actions: &[Action]) -> CallId {
+    match actions {
+        [.., Action::Send { call, .. }] => *call,
+        other => panic!("nothing was sent: {other:?}"),
+    }
+}
+
+#[test]
+fn failure_7_the_machine_is_suspended_while_it_holds() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(Some(Duration::from_secs(3_600)));
+    // The clock runs on during a suspend; the next thing that happens is an hour later.
+    desk.later(3_600_000);
+    let actions = desk.tell(Event::Tick);
+    let lost = actions.iter().any(
+        |action| matches!(action, Action::Lost { loss: Loss::Expired, hold: of } if *of == hold),
+    );
+    assert!(lost, "{actions:?}");
+    // Whatever the renewal that was on its way says, it stays lost.
+    let more = desk.tell(Event::Extend { hold, ask: 2, more: Duration::from_secs(1) });
+    assert!(matches!(
+        more[..],
+        [Action::Answer { answer: Answer::Failed(RedisError::Lost { loss: Loss::Expired }), .. }]
+    ));
+}
+
+#[test]
+fn failure_11_a_step_of_the_servers_clock_has_all_holds_looked_at() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    desk.later(100);
+    // Another answer shows that the server's clock was set forward by two seconds.
+    let terms = desk.terms(None);
+    let call = sent_call(&desk.tell(Event::Status { ask: 2, terms }));
+    let stepped = desk.server() + 2_000_000;
+    let (left, token) = (Duration::from_millis(1_200), format!("{:032x}", 1));
+    let info = "300 3000 me".to_owned();
+    let status = Status { now: stepped, fence: 7, left, token, info };
+    let actions = desk.answer(call, Reply::Status(status.clone()));
+    let check = sent_call(&actions);
+    let actions = desk.answer(check, Reply::Status(status));
+    let [Action::Valid { hold: of, until }] = actions[..] else { panic!("{actions:?}") };
+    assert_eq!(of, hold);
+    // 1,200 ms are left, 300 of them grace.
+    assert!(until <= desk.moment() + Duration::from_millis(888), "{until:?}");
+}
+
+#[test]
+fn renewal_ends_with_the_release_even_when_it_must_be_sent_again() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(Some(Duration::from_secs(3_600)));
+    desk.later(1_000);
+    let renewal = desk.tell(Event::Tick);
+    assert!(matches!(renewal[..], [Action::Send { request: Request::Extend { .. }, .. }]));
+    desk.tell(Event::Release { hold, ask: None });
+    let failure = RedisError::Timeout { after: Duration::ZERO };
+    assert!(matches!(desk.tell(Event::Down { failure })[..], [Action::Connect]));
+    let (server, sent) = (desk.server(), desk.moment());
+    let again = desk.tell(Event::Up { server, sent });
+    assert!(
+        matches!(again[..], [Action::Send { request: Request::Release { .. }, .. }]),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn a_grant_that_comes_too_late_is_given_back() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let call = sent_call(&desk.tell(Event::Lock { ask: 1, terms, patience: Patience::Try }));
+    // Not so late that the connection counts as dead, but the lease is over by then.
+    desk.later(900);
+    let (left, now) = (Duration::from_millis(1_150), desk.server());
+    let actions = desk.answer(call, Reply::Granted { fence: 7, left, now });
+    assert!(
+        matches!(
+            actions[..],
+            [
+                Action::Send { request: Request::Release { .. }, .. },
+                Action::Send { request: Request::Acquire { .. }, .. },
+            ]
+        ),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn an_unanswered_request_is_sent_again_on_a_new_connection_only() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let first = sent_call(&desk.tell(Event::Lock { ask: 1, terms, patience: Patience::Try }));
+    desk.later(999);
+    assert!(desk.tell(Event::Tick).is_empty());
+    desk.later(1);
+    assert!(matches!(desk.tell(Event::Tick)[..], [Action::Connect]));
+    desk.later(5);
+    let (server, sent) = (desk.server(), desk.moment());
+    let again = desk.tell(Event::Up { server, sent });
+    assert_eq!(sent_call(&again), first);
+    // Validity counts from the second sending, and never from the lease that was asked for.
+    let (left, now) = (Duration::from_millis(2_300), desk.server());
+    let granted = desk.answer(first, Reply::Granted { fence: 7, left, now });
+    let [Action::Answer { answer: Answer::Granted { valid_until, .. }, .. }] = granted[..] else {
+        panic!("{granted:?}")
+    };
+    assert_eq!(valid_until, desk.moment() + Duration::from_millis(2_300 - 300 - 23));
+}
+
+#[test]
+fn a_server_that_never_answers_is_reported_and_the_attempt_cleaned_up() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    desk.tell(Event::Lock { ask: 1, terms, patience: Patience::Try });
+    let mut actions = Vec::new();
+    let mut failed = None;
+    for _ in 0..600 {
+        desk.later(10);
+        actions.extend(desk.tell(Event::Tick));
+        if actions.iter().any(|action| matches!(action, Action::Connect)) {
+            let failure = RedisError::Timeout { after: Duration::from_secs(1) };
+            actions = desk.tell(Event::Down { failure });
+        }
+        failed = failed.or_else(|| {
+            actions.iter().find_map(|action| match action {
+                Action::Answer { answer: Answer::Failed(failure), .. } => Some(failure.clone()),
+                _ => None,
+            })
+        });
+    }
+    assert!(matches!(failed, Some(RedisError::Timeout { .. })));
+    // The server comes back: what may have been granted is ended.
+    let (server, sent) = (desk.server(), desk.moment());
+    let up = desk.tell(Event::Up { server, sent });
+    assert!(matches!(up[..], [Action::Send { request: Request::Release { .. }, .. }]), "{up:?}");
+}

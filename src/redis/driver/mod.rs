@@ -1,0 +1,336 @@
+//! The driver: one thread that does what the sans-IO client says, and nothing else.
+//!
+//! The thread outlives every future and every guard, so it can finish what they leave behind, and
+//! callers need no runtime of their own: they put a message into the driver's inbox and wait for
+//! their slot to be filled, by parking their thread or by returning to whichever executor polls
+//! them.
+
+pub(crate) mod cell;
+pub(crate) mod clock;
+mod link;
+pub(crate) mod slot;
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::aio::{MultiplexedConnection, PubSubStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Sleep;
+
+use self::cell::Cell;
+pub use self::link::RedisServer;
+use self::slot::{Grant, Outcome, Slot};
+use super::client::{Action, Answer, AskId, CallId, Client, Event, HoldId, Reply, Temper};
+use super::error::{Loss, RedisError};
+use super::lease::Moment;
+
+/// A sleep longer than this is cut while there are holds: the runtime's timers stand still during
+/// a suspend, and who holds is to be told of a loss within this time after it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What callers put into the inbox.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A question, and where its answer goes.
+    Ask { ask: AskId, slot: Arc<Slot>, event: Event },
+    /// Something that is not answered.
+    Tell(Event),
+    /// No caller is left.
+    Close,
+}
+
+/// How a driver is set up.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) server: RedisServer,
+    pub(crate) temper: Temper,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) prefix: String,
+}
+
+/// Starts a driver; the thread ends when it is closed and everything is cleaned up.
+pub(crate) fn start(setup: Setup) -> io::Result<UnboundedSender<Message>> {
+    let id = format!("{:032x}", random()?);
+    let channel: Arc<str> = format!("{}:c:{id}", setup.prefix).into();
+    // 64 bits tell the lanes of one name apart; shorter ones cost the server less.
+    let client = Client::new(id[..16].to_owned(), setup.temper, Box::new(entropy()?));
+    let (inbox, messages) = unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("warded-redis".to_owned()).spawn(move || {
+        let driver = Driver {
+            client,
+            setup,
+            channel,
+            slots: HashMap::new(),
+            cells: HashMap::new(),
+            messages,
+            closed: false,
+            connecting: None,
+            connection: None,
+            asked: FuturesUnordered::new(),
+            subscribing: None,
+            subscription: None,
+            alarm: None,
+        };
+        runtime.block_on(driver.run());
+    })?;
+    Ok(inbox)
+}
+
+fn random() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u128::from_ne_bytes(bytes))
+}
+
+/// Random bits from the system. Should it refuse later what it gave at the start, numbers from a
+/// generator that was seeded then stand in: unique still, which is all that is needed.
+fn entropy() -> io::Result<impl FnMut() -> u128 + Send> {
+    let mut spare = random()?;
+    Ok(move || {
+        spare = spare.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
+        random().unwrap_or(spare)
+    })
+}
+
+type Connected = Result<(MultiplexedConnection, u64, Moment), RedisError>;
+type Later<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
+type Asked = Pin<Box<dyn Future<Output = (CallId, Result<Reply, RedisError>)>>>;
+
+struct Driver {
+    client: Client,
+    setup: Setup,
+    channel: Arc<str>,
+    /// Who waits for an answer. Whoever is left when the driver ends is told that it is gone.
+    slots: HashMap<AskId, Open>,
+    cells: HashMap<HoldId, Arc<Cell>>,
+    messages: UnboundedReceiver<Message>,
+    closed: bool,
+    connecting: Later<Connected>,
+    connection: Option<MultiplexedConnection>,
+    /// The requests on this connection that are not answered.
+    asked: FuturesUnordered<Asked>,
+    subscribing: Later<Result<PubSubStream, RedisError>>,
+    subscription: Option<PubSubStream>,
+    alarm: Option<(Moment, Pin<Box<Sleep>>)>,
+}
+
+/// A slot that is to be filled.
+struct Open(Arc<Slot>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fill(Outcome::Gone);
+    }
+}
+
+impl Drop for Driver {
+    /// Without the driver nobody looks after the holds. None is left unless it broke.
+    fn drop(&mut self) {
+        for cell in self.cells.values() {
+            cell.lose(Loss::Expired);
+        }
+    }
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let mut events = Vec::new();
+        let mut actions = Vec::new();
+        while !(self.closed && self.client.is_idle()) {
+            self.set_alarm();
+            poll_fn(|cx| self.poll_events(cx, &mut events)).await;
+            for event in events.drain(..) {
+                self.client.on(clock::now(), event, &mut actions);
+            }
+            self.act(&mut actions);
+        }
+    }
+
+    /// What has happened; at least one thing.
+    fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) -> Poll<()> {
+        let before = events.len();
+        while let Poll::Ready(message) = self.messages.poll_recv(cx) {
+            match message {
+                Some(Message::Ask { ask, slot, event }) => {
+                    self.slots.insert(ask, Open(slot));
+                    self.forget_cell(&event);
+                    events.push(event);
+                }
+                Some(Message::Tell(event)) => {
+                    if let Event::Abandon { ask } = event {
+                        self.slots.remove(&ask);
+                    }
+                    self.forget_cell(&event);
+                    events.push(event);
+                }
+                Some(Message::Close) | None => {
+                    if !self.closed {
+                        self.closed = true;
+                        events.push(Event::Tick);
+                    }
+                    break;
+                }
+            }
+        }
+        self.poll_link(cx, events);
+        self.poll_subscription(cx, events);
+        if let Some((_, alarm)) = &mut self.alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            self.alarm = None;
+            events.push(Event::Tick);
+        }
+        if events.len() > before { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_link(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) {
+        if let Some(connecting) = &mut self.connecting
+            && let Poll::Ready(connected) = connecting.as_mut().poll(cx)
+        {
+            self.connecting = None;
+            match connected {
+                Ok((connection, server, sent)) => {
+                    self.connection = Some(connection);
+                    events.push(Event::Up { server, sent });
+                }
+                Err(failure) => events.push(Event::Down { failure }),
+            }
+        }
+        while let Poll::Ready(Some((call, reply))) = self.asked.poll_next_unpin(cx) {
+            match reply {
+                // One broken answer is a broken connection: all others on it are lost, too.
+                Err(failure) if failure.is_about_the_link() => {
+                    self.asked.clear();
+                    self.connection = None;
+                    events.push(Event::Down { failure });
+                }
+                reply => events.push(Event::Reply { call, reply }),
+            }
+        }
+    }
+
+    fn poll_subscription(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) {
+        if let Some(subscribing) = &mut self.subscribing
+            && let Poll::Ready(subscribed) = subscribing.as_mut().poll(cx)
+        {
+            self.subscribing = None;
+            match subscribed {
+                Ok(subscription) => {
+                    self.subscription = Some(subscription);
+                    events.push(Event::Listening);
+                }
+                Err(_) => events.push(Event::Deaf),
+            }
+        }
+        while let Some(subscription) = &mut self.subscription {
+            match subscription.poll_next_unpin(cx) {
+                Poll::Ready(Some(message)) => {
+                    if let Ok(token) = message.get_payload() {
+                        events.push(Event::Told { token });
+                    }
+                }
+                Poll::Ready(None) => {
+                    self.subscription = None;
+                    events.push(Event::Deaf);
+                }
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    fn act(&mut self, actions: &mut Vec<Action>) {
+        // Doing one may lead to more.
+        while !actions.is_empty() {
+            for action in std::mem::take(actions) {
+                match action {
+                    Action::Connect => {
+                        self.asked.clear();
+                        self.connection = None;
+                        let connect = self.setup.server.clone().connect(self.setup.connect_timeout);
+                        self.connecting = Some(Box::pin(connect));
+                    }
+                    Action::Send { call, request } => {
+                        // Without a connection the client knows that this was not sent.
+                        if let Some(connection) = self.connection.clone() {
+                            let asked = link::ask(connection, request, self.channel.clone());
+                            self.asked.push(Box::pin(async move { (call, asked.await) }));
+                        }
+                    }
+                    Action::Listen => {
+                        let (server, channel) = (self.setup.server.clone(), self.channel.clone());
+                        let subscribe = server.subscribe(channel, self.setup.connect_timeout);
+                        self.subscription = None;
+                        self.subscribing = Some(Box::pin(subscribe));
+                    }
+                    Action::Answer { ask, answer } => self.answer(ask, answer, actions),
+                    Action::Valid { hold, until } => {
+                        if let Some(cell) = self.cells.get(&hold) {
+                            cell.set_valid_until(until);
+                        }
+                    }
+                    Action::Lost { hold, loss } => {
+                        if let Some(cell) = self.cells.get(&hold) {
+                            cell.lose(loss);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, ask: AskId, answer: Answer, actions: &mut Vec<Action>) {
+        let outcome = match answer {
+            Answer::Granted { hold, fence, valid_until, attempt, generation } => {
+                let cell = Arc::new(Cell::new(valid_until));
+                self.cells.insert(hold, cell.clone());
+                Outcome::Granted(Grant { hold, fence, cell, attempt, generation })
+            }
+            answer => Outcome::Other(answer),
+        };
+        let refused = match self.slots.remove(&ask) {
+            Some(slot) => slot.0.fill(outcome),
+            None => Some(outcome),
+        };
+        // Nobody waited for this grant any more.
+        if let Some(Outcome::Granted(Grant { hold, .. })) = refused {
+            self.cells.remove(&hold);
+            let release = Event::Release { hold, ask: None };
+            self.client.on(clock::now(), release, actions);
+        }
+    }
+
+    fn forget_cell(&mut self, event: &Event) {
+        if let Event::Release { hold, .. } | Event::Leak { hold } = event {
+            self.cells.remove(hold);
+        }
+    }
+
+    /// Has [`poll_events`](Self::poll_events) wake up when the client wants to.
+    fn set_alarm(&mut self) {
+        let now = clock::now();
+        let latest = (!self.cells.is_empty()).then(|| now + LONGEST_SLEEP);
+        let due = self.client.due();
+        if due.is_none() && latest.is_none() {
+            self.alarm = None;
+            return;
+        }
+        let at = due.into_iter().chain(latest).min().unwrap_or(now);
+        // An alarm that rings a little early costs less than setting it anew at each event.
+        if let Some((set, _)) = &self.alarm
+            && *set <= at
+            && *set > now
+        {
+            return;
+        }
+        self.alarm = Some((at, Box::pin(tokio::time::sleep(at.since(now)))));
+    }
+}

@@ -1,0 +1,121 @@
+//! Where an answer meets the caller who waits for it, sync or async.
+//!
+//! A slot is filled once by the driver and emptied once by its caller. Whichever side goes away
+//! first leaves a mark, under the slot's lock, so that a grant is never lost between them: either
+//! the caller takes it, or somebody releases it.
+
+use std::future::Future;
+use std::mem;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use super::cell::Cell;
+use crate::redis::client::{Answer, Attempt, HoldId};
+
+/// An answer, with what belongs to a grant.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Granted(Grant),
+    /// Anything but a grant.
+    Other(Answer),
+    /// The driver is gone.
+    Gone,
+}
+
+/// A hold that somebody has to release.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) hold: HoldId,
+    pub(crate) fence: u64,
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) generation: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Empty,
+    Waiting(Waker),
+    Full(Outcome),
+    /// The caller is gone.
+    Left,
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot(Mutex<State>);
+
+impl Slot {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State::Empty)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver's answer. Given back if nobody is there to take it.
+    pub(crate) fn fill(&self, outcome: Outcome) -> Option<Outcome> {
+        let mut state = self.state();
+        match &*state {
+            State::Left => return Some(outcome),
+            State::Full(_) => return None,
+            State::Empty | State::Waiting(_) => {}
+        }
+        if let State::Waiting(waker) = mem::replace(&mut *state, State::Full(outcome)) {
+            drop(state);
+            waker.wake();
+        }
+        None
+    }
+
+    /// The caller's look.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
+        let mut state = self.state();
+        match mem::replace(&mut *state, State::Left) {
+            State::Full(outcome) => Poll::Ready(outcome),
+            State::Waiting(waker) if waker.will_wake(cx.waker()) => {
+                *state = State::Waiting(waker);
+                Poll::Pending
+            }
+            State::Empty | State::Waiting(_) => {
+                *state = State::Waiting(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Left => Poll::Ready(Outcome::Gone),
+        }
+    }
+
+    /// The caller leaves. What had been answered by then is given back.
+    pub(crate) fn leave(&self) -> Option<Outcome> {
+        match mem::replace(&mut *self.state(), State::Left) {
+            State::Full(outcome) => Some(outcome),
+            State::Empty | State::Waiting(_) | State::Left => None,
+        }
+    }
+}
+
+/// Waits for a future on this thread, whatever runtime the thread belongs to or none.
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    thread_local! {
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    }
+    let mut future = pin!(future);
+    WAKER.with(|waker| {
+        let mut cx = Context::from_waker(waker);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            // A wake-up that is left over from before is one more look, no more.
+            thread::park();
+        }
+    })
+}

@@ -1,0 +1,274 @@
+//! A server to lock on: the handle that owns connections, the driver's thread and the channel.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::client::{Answer, AskId, Event, Temper};
+use super::driver::slot::{Grant, Outcome, Slot, wait};
+use super::driver::{self, Message, RedisServer, Setup};
+use super::error::RedisError;
+
+/// A Redis server to lock on, with the connections to it.
+///
+/// A source is a handle: clones share two connections (one for commands, one for wake-ups, which is
+/// made when somebody waits first), one thread and one pub/sub channel, however many locks are made
+/// from it. Sources that are made separately share nothing, also for the same `redis::Client`. So
+/// make one a server and pass clones of it around; a [`RedisLock`](crate::RedisLock) that is made
+/// from a `redis::Client` has a source of its own.
+///
+/// Nothing is connected before the first use. The thread ends when the last handle, lock and guard
+/// is gone and what they left behind is released. A process that forks must not use a source of
+/// before the fork in the child.
+///
+/// Address, login, database, protocol (RESP2 or RESP3) and TLS come from the client. TLS needs the
+/// `redis` crate's feature `tokio-rustls-comp` or `tokio-native-tls-comp`.
+///
+/// A `SentinelClient` is asked where the master is whenever a connection is made, so a failover is
+/// followed. Clusters are not supported.
+///
+/// ```no_run
+/// # #[cfg(not(loom))] {
+/// use warded::{RedisLock, RedisSource};
+///
+/// let source = RedisSource::from(redis::Client::open("redis://127.0.0.1")?);
+/// let invoices = RedisLock::new("invoices", source.clone())?;
+/// let mails = RedisLock::new("mails", source.clone())?; // the same connection
+/// drop(invoices.lock()?);
+/// source.flush()?; // the release has reached the server
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisSource {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    setup: Setup,
+    inbox: OnceLock<Result<UnboundedSender<Message>, RedisError>>,
+    last_ask: AtomicU64,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(Ok(inbox)) = self.inbox.get() {
+            // If the driver is gone, there is nothing to close.
+            let _ = inbox.send(Message::Close);
+        }
+    }
+}
+
+impl fmt::Debug for RedisSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSource").finish_non_exhaustive()
+    }
+}
+
+impl From<redis::Client> for RedisSource {
+    fn from(client: redis::Client) -> Self {
+        Self::builder(client).build_unchecked()
+    }
+}
+
+impl From<redis::sentinel::SentinelClient> for RedisSource {
+    fn from(client: redis::sentinel::SentinelClient) -> Self {
+        Self::builder(client).build_unchecked()
+    }
+}
+
+impl RedisSource {
+    /// A source with options.
+    ///
+    /// ```
+    /// # #[cfg(not(loom))] {
+    /// use std::time::Duration;
+    /// use warded::RedisSource;
+    ///
+    /// let client = redis::Client::open("redis://127.0.0.1")?;
+    /// let source = RedisSource::builder(client).patience(Duration::from_secs(2)).build()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(server: impl Into<RedisServer>) -> RedisSourceBuilder {
+        RedisSourceBuilder {
+            server: server.into(),
+            connect_timeout: Duration::from_secs(2),
+            answer_timeout: Duration::from_secs(1),
+            patience: Duration::from_secs(5),
+            channel_prefix: "warded".to_owned(),
+        }
+    }
+
+    /// Waits until every release that is under way has been answered: those of guards that were
+    /// dropped, and those of acquisitions that were given up. Call it before the process ends.
+    ///
+    /// # Errors
+    /// [`RedisError::Unconfirmed`] if one of them could not be confirmed before its lease was over;
+    /// so this returns after the longest lease and its grace at the latest.
+    pub fn flush(&self) -> Result<(), RedisError> {
+        wait(self.flush_async())
+    }
+
+    /// As [`flush`](Self::flush). Dropping the future only stops the waiting.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn flush_async(&self) -> Result<(), RedisError> {
+        match self.ask(|ask| Event::Flush { ask })?.await {
+            Outcome::Other(Answer::Flushed) => Ok(()),
+            other => Err(failure(other)),
+        }
+    }
+
+    /// Asks the driver; the event is made for the question's number.
+    pub(crate) fn ask(&self, event: impl FnOnce(AskId) -> Event) -> Result<Asking, RedisError> {
+        let inbox = self.inbox()?;
+        let ask = self.inner.last_ask.fetch_add(1, Ordering::Relaxed) + 1;
+        let slot = Slot::new();
+        let message = Message::Ask { ask, slot: slot.clone(), event: event(ask) };
+        inbox.send(message).map_err(|_| gone())?;
+        Ok(Asking { source: self.clone(), ask, slot, done: false })
+    }
+
+    /// Tells the driver. It is gone only if it broke, and then nobody is left who could be told.
+    pub(crate) fn tell(&self, event: Event) {
+        if let Ok(inbox) = self.inbox() {
+            let _ = inbox.send(Message::Tell(event));
+        }
+    }
+
+    fn inbox(&self) -> Result<&UnboundedSender<Message>, RedisError> {
+        let start = || {
+            let setup = self.inner.setup.clone();
+            driver::start(setup).map_err(|error| RedisError::Driver(Arc::new(error)))
+        };
+        self.inner.inbox.get_or_init(start).as_ref().map_err(Clone::clone)
+    }
+}
+
+fn gone() -> RedisError {
+    RedisError::Driver(Arc::new(io::Error::other("the driver's thread has ended")))
+}
+
+/// What an answer that is not the wanted one means.
+pub(crate) fn failure(outcome: Outcome) -> RedisError {
+    match outcome {
+        Outcome::Other(Answer::Failed(failure)) => failure,
+        Outcome::Gone | Outcome::Granted(_) | Outcome::Other(_) => gone(),
+    }
+}
+
+/// A question that is under way. Dropping it takes it back, with all that comes of it.
+#[must_use]
+pub(crate) struct Asking {
+    source: RedisSource,
+    ask: AskId,
+    slot: Arc<Slot>,
+    done: bool,
+}
+
+impl Future for Asking {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let polled = self.slot.poll(cx);
+        self.done |= polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let event = match self.slot.leave() {
+            Some(Outcome::Granted(Grant { hold, .. })) => Event::Release { hold, ask: None },
+            Some(_) => return,
+            None => Event::Abandon { ask: self.ask },
+        };
+        self.source.tell(event);
+    }
+}
+
+/// Options of a [`RedisSource`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct RedisSourceBuilder {
+    server: RedisServer,
+    connect_timeout: Duration,
+    answer_timeout: Duration,
+    patience: Duration,
+    channel_prefix: String,
+}
+
+impl RedisSourceBuilder {
+    /// How long making a connection may take, login included. 2 s unless set; at least 1 ms.
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.connect_timeout = time;
+        self
+    }
+
+    /// After how long without an answer the connection counts as dead and is made anew. All that
+    /// was not answered is sent again then, which is safe. 1 s unless set; at least 1 ms.
+    ///
+    /// Locks with auto-renewal want this to be well below a third of their ttl.
+    pub fn answer_timeout(mut self, time: Duration) -> Self {
+        self.answer_timeout = time;
+        self
+    }
+
+    /// For how long an operation is tried while the server cannot be reached or cannot serve it
+    /// (it restarts, loads, fails over), before the operation fails. 5 s unless set; at least 1 ms.
+    /// The caller's own deadline goes first.
+    pub fn patience(mut self, time: Duration) -> Self {
+        self.patience = time;
+        self
+    }
+
+    /// The beginning of the pub/sub channel's name, which is `<prefix>:c:<32 hex digits>`. `warded`
+    /// unless set. For users whose ACL names channels.
+    pub fn channel_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.channel_prefix = prefix.into();
+        self
+    }
+
+    /// The source. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`RedisError::Option`] for a time under 1 ms.
+    pub fn build(self) -> Result<RedisSource, RedisError> {
+        let times = [
+            ("connect_timeout", self.connect_timeout),
+            ("answer_timeout", self.answer_timeout),
+            ("patience", self.patience),
+        ];
+        for (option, time) in times {
+            if time < Duration::from_millis(1) {
+                let why = format!("{time:?} is under 1 ms, in which no server answers");
+                return Err(RedisError::option(option, why));
+            }
+        }
+        Ok(self.build_unchecked())
+    }
+
+    fn build_unchecked(self) -> RedisSource {
+        let temper = Temper { answer_timeout: self.answer_timeout, patience: self.patience };
+        let setup = Setup {
+            server: self.server,
+            temper,
+            connect_timeout: self.connect_timeout,
+            prefix: self.channel_prefix,
+        };
+        let (inbox, last_ask) = (OnceLock::new(), AtomicU64::new(0));
+        RedisSource { inner: Arc::new(Inner { setup, inbox, last_ask }) }
+    }
+}

@@ -1,0 +1,25 @@
+//! Locks in Redis, against real servers that the tests start themselves, through a proxy that
+//! breaks what lies between.
+#![cfg(all(not(loom), feature = "redis"))]
+
+mod errors;
+mod failures;
+mod locking;
+mod losing;
+mod process;
+mod proxy;
+mod server;
+mod states;
+mod topology;
+mod waiting;
+
+// As it was given, line by line.
+#[rustfmt::skip]
+#[path = "../spec/redis.rs"]
+mod spec;
+
+#[test]
+fn the_specification() {
+    let server = server::Server::start();
+    spec::surface(server.client()).unwrap();
+}

@@ -1,0 +1,128 @@
+//! Other processes: this test program once more, told to play a part by an environment variable.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+use std::{env, io, thread};
+
+use warded::{FencedKey, RedisLock};
+
+use super::server::client;
+
+const PART: &str = "WARDED_TEST_PART";
+
+/// A process that plays a part; killed when dropped.
+pub struct Other {
+    child: Child,
+    says: Lines<BufReader<ChildStdout>>,
+    stdin: ChildStdin,
+}
+
+impl Other {
+    pub fn play(part: &str, port: u16) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "process::play_the_part", "--nocapture"])
+            .env(PART, format!("{part} {port}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let says = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, says, stdin }
+    }
+
+    /// What it says after this word.
+    pub fn hear(&mut self, word: &str) -> String {
+        for line in &mut self.says {
+            // What a test prints first stands behind the name of the test.
+            let line = line.unwrap();
+            if let Some((_, rest)) = line.split_once(&format!("<{word}>")) {
+                return rest.trim().to_owned();
+            }
+        }
+        panic!("the other process ended without saying <{word}>");
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").unwrap();
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let done = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
+    assert!(done.success());
+}
+
+/// The other process's side.
+#[test]
+fn play_the_part() {
+    let Ok(part) = env::var(PART) else { return };
+    let (part, port) = part.split_once(' ').unwrap();
+    let port = port.parse().unwrap();
+    let short = Duration::from_millis(500);
+    let lock = RedisLock::builder("jobs", client(port)).ttl(short).build().unwrap();
+    match part {
+        // Takes the lock and never gives it back.
+        "hold" => {
+            let held = lock.lock().unwrap();
+            println!("<held> {}", held.fence());
+            forever();
+        }
+        // Stands in the queue.
+        "wait" => {
+            println!("<waiting>");
+            let held = lock.lock().unwrap();
+            println!("<held> {}", held.fence());
+            forever();
+        }
+        // Checks its lock, is stopped between the check and the write, and writes.
+        "write" => {
+            let held = lock.lock().unwrap();
+            assert!(held.is_valid());
+            println!("<held> {}", held.fence());
+            listen();
+            let fence = FencedKey::new("balance", client(port));
+            let written = fence.write(held.fence(), "from the paused one").unwrap();
+            println!("<written> {written} {}", held.is_valid());
+        }
+        // Hands its lock over.
+        "pass" => {
+            let lock = RedisLock::new("jobs", client(port)).unwrap();
+            println!("<passed> {}", lock.lock().unwrap().hand_over().unwrap());
+            let back = listen().parse().unwrap();
+            println!("<back> {}", lock.take_over(back).unwrap().fence());
+            // A process that ends does not wait for its releases by itself.
+            lock.source().flush().unwrap();
+        }
+        _ => panic!("no such part: {part}"),
+    }
+}
+
+fn listen() -> String {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+fn forever() -> ! {
+    loop {
+        thread::sleep(Duration::from_secs(60));
+    }
+}
