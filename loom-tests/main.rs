@@ -14,6 +14,8 @@ mod layer;
 #[cfg(loom)]
 mod permits;
 #[cfg(loom)]
+mod programs;
+#[cfg(loom)]
 mod readers;
 #[cfg(loom)]
 mod steps;
@@ -27,6 +29,7 @@ fn main() {
     exclusion::models(&mut suite);
     permits::models(&mut suite);
     readers::models(&mut suite);
+    programs::models(&mut suite);
     layer::models(&mut suite);
     wakers::models(&mut suite);
     suite.run();

@@ -29,6 +29,9 @@ pub struct Args {
     /// Bring in the long tier, and weaken each memory ordering: hours instead of minutes.
     #[arg(long)]
     full: bool,
+    /// Weaken each memory ordering in turn, and see which model of the fast tier finds it out.
+    #[arg(long)]
+    orderings: bool,
     /// Only the models whose name has this in it. Writes no page.
     #[arg(long)]
     filter: Option<String>,
@@ -50,14 +53,11 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
 
-    let mut evidence = if args.full {
-        let mut evidence = ran;
-        evidence.extend(models.weaken_each()?.into_iter().map(Record::Ordering));
-        evidence
-    } else {
-        merge(records::read(&root.join(EVIDENCE))?, ran, &models.all)
-    };
-    evidence.sort_by_key(Record::key);
+    let mut new = ran;
+    if args.full || args.orderings {
+        new.extend(models.weaken_each()?.into_iter().map(Record::Ordering));
+    }
+    let evidence = merge(records::read(&root.join(EVIDENCE))?, new, &models.all);
     let page = page::write(&evidence)?;
     if args.check {
         let committed = fs::read_to_string(root.join(PAGE)).context(PAGE)?;
