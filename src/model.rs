@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::local::{ALL_ORDERINGS, Gated};
 use crate::{LocalLock, LocalSemaphore, ReadWriteLock};
 
-pub use crate::sys::model::{strong_loads, weaken};
+pub use crate::sys::model::{loads_are_strong, strong_loads, weaken};
 
 /// Every named memory ordering of the primitives.
 pub fn orderings() -> impl Iterator<Item = (&'static str, Ordering)> {
