@@ -4,11 +4,15 @@ mod gate;
 mod guard;
 mod holds;
 mod lock;
+#[cfg(all(feature = "lock_api", not(loom)))]
+pub mod lock_api;
 mod order;
 mod parker;
+mod recursion;
 mod rwlock;
 mod semaphore;
 mod taken;
+mod teller;
 mod waitlist;
 mod ways;
 mod word;

@@ -21,6 +21,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::marker::PhantomPinned;
 use std::mem;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -28,13 +29,14 @@ use std::time::Instant;
 
 use super::order;
 use super::parker::{Batch, WakeHandle};
-use super::waitlist::{ASLEEP, CALLED, DISMISSED, Node, WaitList};
+use super::teller::Teller;
+use super::waitlist::{ASLEEP, CALLED, DISMISSED, Ends, Node, WaitList};
 use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, QUEUED, free, permits};
 use crate::Wait;
 use crate::sys::{AtomicU32, AtomicU64, Backoff, Parker, Spin, UnsafeCell, const_unless_loom};
 use crate::wait::Patience;
 
-/// The state of a primitive: 40 bytes.
+/// The state of a primitive.
 pub(crate) struct Gate {
     word: AtomicU64,
     /// With how many free permits the next turn comes, as of the last time the list was freed (I4):
@@ -44,14 +46,22 @@ pub(crate) struct Gate {
     max: AtomicU32,
     /// How often newcomers may overtake a head.
     budget: u16,
-    list: UnsafeCell<WaitList>,
+    ends: UnsafeCell<Ends>,
+    called: UnsafeCell<u32>,
 }
+
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Gate>() == 40);
 
 // SAFETY: the list's pointers lead to nodes that stay alive while they are linked (I2), and are
 // followed under QLOCK only (I1), on whichever thread. Wake handles are Send.
 unsafe impl Send for Gate {}
 // SAFETY: as above.
 unsafe impl Sync for Gate {}
+
+// No user code runs while the list is edited, so a panic finds it whole.
+impl UnwindSafe for Gate {}
+impl RefUnwindSafe for Gate {}
 
 /// What somebody wants of a gate.
 #[derive(Clone, Copy)]
@@ -137,7 +147,8 @@ impl Gate {
                 due: AtomicU32::new(0),
                 max: AtomicU32::new(permits),
                 budget,
-                list: UnsafeCell::new(WaitList::new()),
+                ends: UnsafeCell::new(Ends::new()),
+                called: UnsafeCell::new(0),
             }
         }
     }
@@ -153,7 +164,17 @@ impl Gate {
     /// Enters without waiting.
     #[inline]
     pub(crate) fn try_acquire(&self, request: Request) -> bool {
-        let mut word = self.word.load(Relaxed);
+        let mut word = if request.alone {
+            // Whoever needs everything finds this very word, if it finds it free. To guess it costs
+            // less than to look, when nobody else is here.
+            let whole = permits(request.need);
+            match self.word.compare_exchange_weak(whole, 0, order::ENTER.get(), Relaxed) {
+                Ok(_) => return true,
+                Err(now) => now,
+            }
+        } else {
+            self.word.load(Relaxed)
+        };
         while let Some(entered) = request.enter(word, self.budget) {
             match self.word.compare_exchange_weak(word, entered, order::ENTER.get(), Relaxed) {
                 Ok(_) => return true,
@@ -182,24 +203,39 @@ impl Gate {
         &self,
         request: Request,
         deadline: Option<Instant>,
+        teller: Teller<'_>,
     ) -> Result<(), Refusal> {
-        if self.try_acquire(request) { Ok(()) } else { self.acquire_slowly(request, deadline) }
+        if self.try_acquire(request) {
+            Ok(())
+        } else {
+            self.acquire_slowly(request, deadline, teller)
+        }
     }
 
     /// Enters within the specification's `wait`.
-    pub(crate) fn acquire_within(&self, request: Request, wait: Wait) -> Result<(), Refusal> {
+    pub(crate) fn acquire_within(
+        &self,
+        request: Request,
+        wait: Wait,
+        teller: Teller<'_>,
+    ) -> Result<(), Refusal> {
         match wait.begin() {
             Patience::None if self.try_acquire(request) => Ok(()),
             Patience::None => Err(self.refusal(request)),
-            Patience::Endless => self.acquire(request, None),
-            Patience::Until(deadline) => self.acquire(request, Some(deadline)),
+            Patience::Endless => self.acquire(request, None, teller),
+            Patience::Until(deadline) => self.acquire(request, Some(deadline), teller),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn acquire_slowly(&self, request: Request, deadline: Option<Instant>) -> Result<(), Refusal> {
-        let waiter = pin!(Waiter::new(self, request));
+    fn acquire_slowly(
+        &self,
+        request: Request,
+        deadline: Option<Instant>,
+        teller: Teller<'_>,
+    ) -> Result<(), Refusal> {
+        let waiter = pin!(Waiter::new(self, request, teller));
         let waiter = waiter.as_ref();
         let parker = Parker::new();
         loop {
@@ -217,8 +253,8 @@ impl Gate {
     }
 
     /// Enters, when it can.
-    pub(crate) fn acquire_async(&self, request: Request) -> Acquire<'_> {
-        Acquire { waiter: Waiter::new(self, request), over: false }
+    pub(crate) fn acquire_async<'a>(&'a self, request: Request, teller: Teller<'a>) -> Acquire<'a> {
+        Acquire { waiter: Waiter::new(self, request, teller), over: false }
     }
 
     // Leaving
@@ -272,6 +308,11 @@ impl Gate {
     /// All permits, free or taken, at this moment.
     pub(crate) fn max(&self) -> u32 {
         self.max.load(Relaxed)
+    }
+    /// Whether somebody waits, at this moment.
+    #[cfg(all(debug_assertions, not(loom)))]
+    pub(crate) fn is_queued(&self) -> bool {
+        self.word.load(Relaxed) & QUEUED != 0
     }
 
     /// Whether nobody enters any more.
@@ -349,6 +390,18 @@ impl Gate {
         }
     }
 
+    /// # Safety
+    /// The caller has QLOCK.
+    unsafe fn with_list<R>(&self, edit: impl FnOnce(&mut WaitList<'_>) -> R) -> R {
+        self.ends.with_mut(|ends| {
+            self.called.with_mut(|called| {
+                // SAFETY: both parts are accessed under QLOCK only (I1).
+                let mut list = unsafe { WaitList { ends: &mut *ends, called: &mut *called } };
+                edit(&mut list)
+            })
+        })
+    }
+
     /// Frees the list, with `change` in the same step, and wakes whoever was called: rule D.
     ///
     /// A panic that a waker raises comes out of here, when all others have been woken.
@@ -359,10 +412,10 @@ impl Gate {
             loop {
                 let now = change.apply(word);
                 let max = self.max.load(Relaxed);
-                let standing = self.list.with_mut(|list| {
-                    // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
-                    unsafe { (*list).call(free(now), max, now & CLOSED != 0, &mut batch) }
-                });
+                // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
+                let standing = unsafe {
+                    self.with_list(|list| list.call(free(now), max, now & CLOSED != 0, &mut batch))
+                };
                 let full = standing.due.is_none_or(|due| due > max);
                 self.due.store(standing.due.unwrap_or(u32::MAX), Relaxed);
                 let freed = word::list_freed(now, standing.queued, full);
@@ -410,6 +463,7 @@ struct Waiter<'a> {
     request: Request,
     /// Whether the node is in the list. The owner's alone.
     queued: Cell<bool>,
+    teller: Teller<'a>,
     node: Node,
     _pinned: PhantomPinned,
 }
@@ -419,16 +473,29 @@ struct Waiter<'a> {
 unsafe impl Send for Waiter<'_> {}
 
 impl<'a> Waiter<'a> {
-    fn new(gate: &'a Gate, request: Request) -> Self {
+    fn new(gate: &'a Gate, request: Request, teller: Teller<'a>) -> Self {
         let node = Node::new(request.need);
-        Self { gate, request, queued: Cell::new(false), node, _pinned: PhantomPinned }
+        Self { gate, request, queued: Cell::new(false), teller, node, _pinned: PhantomPinned }
     }
 
     /// Enters if it can, else sees to it that `handle` is called when it is worth another attempt.
     ///
     /// `handle` may be user code (a waker's clone), so it is made before QLOCK is taken.
+    #[cold]
+    #[inline(never)]
     fn attempt(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin) -> Step {
-        if self.queued.get() { self.answer(handle, spin) } else { self.arrive(handle, spin) }
+        let step =
+            if self.queued.get() { self.answer(handle, spin) } else { self.arrive(handle, spin) };
+        if self.teller.has_begun() {
+            match step {
+                Step::Entered => {
+                    self.keep_permits_while(|| self.teller.enters(self.request.need));
+                }
+                Step::Refused(refusal) => self.teller.is_refused(self.request.need, refusal),
+                Step::Asleep => {}
+            }
+        }
+        step
     }
 
     /// A newcomer enters or queues.
@@ -445,6 +512,7 @@ impl<'a> Waiter<'a> {
             if let Some(entered) = self.request.enter(word, gate.budget) {
                 let order = order::ENTER.get();
                 if gate.word.compare_exchange_weak(word, entered, order, Relaxed).is_ok() {
+                    self.keep_permits_while(|| drop(made));
                     return Step::Entered;
                 }
                 continue;
@@ -457,6 +525,7 @@ impl<'a> Waiter<'a> {
                 continue;
             }
             if let Some(handle) = make.take() {
+                self.teller.begins(self.request.need);
                 made = Some(handle());
             }
             let locked = word | QLOCK;
@@ -472,16 +541,14 @@ impl<'a> Waiter<'a> {
         }
         // SAFETY: we have QLOCK (I1). A newcomer's node has no handle yet that would come back.
         unsafe { self.node.fall_asleep(made) };
-        gate.list.with_mut(|list| {
-            // SAFETY: we have QLOCK (I1). The node is pinned and in no list, and this waiter's drop
-            // unlinks it (I2).
-            unsafe {
-                match self.request.urgency {
-                    Urgency::None | Urgency::Recursive => (*list).push_back(&raw const self.node),
-                    Urgency::Upgrade => (*list).push_front(&raw const self.node),
-                }
-            }
-        });
+        // SAFETY: we have QLOCK (I1). The node is pinned and in no list, and this waiter's drop
+        // unlinks it (I2).
+        unsafe {
+            gate.with_list(|list| match self.request.urgency {
+                Urgency::None | Urgency::Recursive => list.push_back(&raw const self.node),
+                Urgency::Upgrade => list.push_front(&raw const self.node),
+            });
+        }
         self.queued.set(true);
         gate.free_list(Change::default());
         Step::Asleep
@@ -491,6 +558,7 @@ impl<'a> Waiter<'a> {
     fn answer(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin) -> Step {
         let gate = self.gate;
         if self.request.alone && self.enter_alone(spin) {
+            self.keep_permits_while(|| self.leave());
             return Step::Entered;
         }
         let mut handle = Some(handle());
@@ -499,16 +567,15 @@ impl<'a> Waiter<'a> {
             let word = gate.word.load(Relaxed);
             if word & CLOSED != 0 || self.node.state() == DISMISSED {
                 let closed = word & CLOSED != 0;
-                let max = gate.max.load(Relaxed);
+                // It was dismissed when there were fewer than it needs. There may be more by now.
+                let max = gate.max.load(Relaxed).min(self.request.need.saturating_sub(1));
                 self.leave();
                 let refusal = if closed { Refusal::Closed } else { Refusal::TooMany { max } };
                 return Step::Refused(refusal);
             }
             if self.node.state() == CALLED {
-                gate.list.with_mut(|list| {
-                    // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
-                    unsafe { (*list).recall(free(word)) }
-                });
+                // SAFETY: we have QLOCK (I1), and linked nodes are alive (I2).
+                unsafe { gate.with_list(|list| list.recall(free(word))) };
             }
             if self.node.state() != CALLED {
                 // SAFETY: we have QLOCK (I1).
@@ -520,13 +587,17 @@ impl<'a> Waiter<'a> {
             let entered = word - permits(self.request.need);
             let order = order::ENTER_CALLED.get();
             if gate.word.compare_exchange_weak(word, entered, order, Relaxed).is_ok() {
-                self.leave_with_permits();
+                self.keep_permits_while(|| {
+                    self.leave();
+                    drop(handle);
+                });
                 return Step::Entered;
             }
         }
     }
 
-    /// The way in for whoever must be the head when called: permits and QLOCK in one step.
+    /// The way in for whoever must be the head when called: permits and QLOCK in one step. When it
+    /// gives `true`, the caller has both.
     fn enter_alone(self: Pin<&Self>, mut spin: Spin) -> bool {
         let gate = self.gate;
         let mut backoff = Backoff::new();
@@ -542,7 +613,6 @@ impl<'a> Waiter<'a> {
                 let entered = (word - permits(self.request.need)) | QLOCK;
                 let order = order::ENTER_ALONE.get();
                 if gate.word.compare_exchange_weak(word, entered, order, Relaxed).is_ok() {
-                    self.leave_with_permits();
                     return true;
                 }
             }
@@ -550,20 +620,18 @@ impl<'a> Waiter<'a> {
         false
     }
 
-    /// Leaves the list, whose lock the caller has, and frees it. The permits are the caller's: if
-    /// another's waker panics on the way, they go back.
-    fn leave_with_permits(self: Pin<&Self>) {
+    /// Does what may run user code, a waker's wake or drop or a subscriber, between taking permits
+    /// and giving them to the caller. If it panics, they go back.
+    fn keep_permits_while(&self, work: impl FnOnce()) {
         let permits = InFlight { gate: self.gate, need: self.request.need };
-        self.leave();
+        work();
         mem::forget(permits);
     }
 
     /// Leaves the list, whose lock the caller has, and frees it.
     fn leave(&self) {
-        let was_head = self.gate.list.with_mut(|list| {
-            // SAFETY: we have QLOCK (I1), and this node is in this list.
-            unsafe { (*list).unlink(&raw const self.node) }
-        });
+        // SAFETY: we have QLOCK (I1), and this node is in this list.
+        let was_head = unsafe { self.gate.with_list(|list| list.unlink(&raw const self.node)) };
         self.queued.set(false);
         // SAFETY: we have QLOCK (I1).
         let handle = unsafe { self.node.take_handle() };
@@ -578,6 +646,7 @@ impl Drop for Waiter<'_> {
         if self.queued.get() {
             self.gate.lock_list();
             self.leave();
+            self.teller.gives_up(self.request.need);
         }
     }
 }
@@ -603,13 +672,19 @@ pub(crate) struct Acquire<'a> {
 impl Future for Acquire<'_> {
     type Output = Result<(), Refusal>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // SAFETY: the waiter is pinned with the future, and neither is moved out of here.
         let this = unsafe { self.get_unchecked_mut() };
         assert!(!this.over, "polled after it was ready");
         // SAFETY: as above.
         let waiter = unsafe { Pin::new_unchecked(&this.waiter) };
-        let step = waiter.attempt(|| WakeHandle::Task(cx.waker().clone()), Spin::none());
+        let enters_at_once = !waiter.queued.get() && waiter.gate.try_acquire(waiter.request);
+        let step = if enters_at_once {
+            Step::Entered
+        } else {
+            waiter.attempt(|| WakeHandle::Task(cx.waker().clone()), Spin::none())
+        };
         let result = match step {
             Step::Asleep => return Poll::Pending,
             Step::Entered => Ok(()),

@@ -14,13 +14,14 @@ use super::gate::{Gate, Request};
 use super::guard::{guard, mapped};
 use super::holds::Holds;
 use super::taken::{Gated, OwnedTaken, Taken};
+use super::teller::Teller;
 use super::ways::{owned_ways, ways};
 use crate::sys::const_unless_loom;
 use crate::{BaseLock, Held, Hold, LockError, Wait};
 
 /// The only permit.
-const PERMIT: u32 = 1;
-const LOCK: Request = Request::of_all(PERMIT);
+pub(super) const PERMIT: u32 = 1;
+pub(super) const LOCK: Request = Request::of_all(PERMIT);
 
 /// A lock in this process, alone or around the data that it protects.
 ///
@@ -56,7 +57,8 @@ const LOCK: Request = Request::of_all(PERMIT);
 /// There is no poisoning. A panic drops the guard like any other way out, and the next holder sees
 /// the data as the panic left them; whoever cannot bear that keeps a flag beside the data. As for
 /// the auto traits, the lock is `UnwindSafe` and `RefUnwindSafe` exactly when the data are
-/// `UnwindSafe`: a caught panic may let somebody see half-changed data.
+/// `UnwindSafe`: a caught panic may let somebody see half-changed data. (std's locks, which poison,
+/// are both whatever the data; parking_lot's are `UnwindSafe` like these, and never `RefUnwindSafe`.)
 ///
 /// # Cancellation
 /// Every future of this type is cancel-safe: dropped at any await, it has taken nothing, and
@@ -226,7 +228,7 @@ impl<T: ?Sized> LocalLock<T> {
 }
 
 ways! {
-    impl LocalLock, LOCK, guard() -> LockGuard;
+    impl LocalLock, LOCK, thread: guard(), task: guard() -> LockGuard;
 
     /// Locks, blocking the thread for as long as it takes.
     ///
@@ -297,7 +299,7 @@ ways! {
 }
 
 owned_ways! {
-    impl LocalLock, LOCK, owned_guard() -> OwnedLockGuard;
+    impl LocalLock, LOCK, thread: owned_guard(), task: owned_guard() -> OwnedLockGuard;
     lock => lock_owned, try_lock => try_lock_owned, try_lock_for => try_lock_owned_for,
     try_lock_until => try_lock_owned_until, lock_async => lock_owned_async;
 }
@@ -310,7 +312,7 @@ impl<T: ?Sized> Gated for LocalLock<T> {
 
 impl BaseLock for LocalLock {
     fn acquire(&self, wait: Wait) -> Result<bool, LockError> {
-        let entered = self.gate.acquire_within(LOCK, wait).is_ok();
+        let entered = self.gate.acquire_within(LOCK, wait, Teller::of(self.name())).is_ok();
         if entered {
             self.acquired.begin();
         }
@@ -330,7 +332,11 @@ impl BaseLock for LocalLock {
     }
 
     fn hold(&self, wait: Wait) -> Result<Option<Hold<'_>>, LockError> {
-        Ok(self.gate.acquire_within(LOCK, wait).ok().map(|()| Hold::new(self.guard())))
+        Ok(self
+            .gate
+            .acquire_within(LOCK, wait, Teller::of(self.name()))
+            .ok()
+            .map(|()| Hold::new(self.guard())))
     }
 }
 

@@ -15,23 +15,25 @@ use std::time::{Duration, Instant};
 use super::gate::{Gate, Request, Urgency};
 use super::guard::{guard, mapped};
 use super::holds::Holds;
+use super::recursion::tell_of_second_read;
 use super::taken::{Gated, OwnedTaken, Taken};
+use super::teller::Teller;
 use super::ways::{owned_ways, ways};
 use super::word;
 use crate::sys::const_unless_loom;
 use crate::{BaseReadWriteLock, Held, Hold, LockError, Wait};
 
-const READER: u32 = 1;
-const WRITER: u32 = word::MAX_PERMITS;
-const UPGRADABLE: u32 = WRITER / 2 + 1;
+pub(super) const READER: u32 = 1;
+pub(super) const WRITER: u32 = word::MAX_PERMITS;
+pub(super) const UPGRADABLE: u32 = WRITER / 2 + 1;
 /// What an upgradable reader lacks to be a writer.
-const REST: u32 = WRITER - UPGRADABLE;
+pub(super) const REST: u32 = WRITER - UPGRADABLE;
 
-const READ: Request = Request::of(READER);
-const READ_RECURSIVE: Request = Request::urgent(READER, Urgency::Recursive);
-const WRITE: Request = Request::of_all(WRITER);
-const READ_UPGRADABLE: Request = Request::of(UPGRADABLE);
-const UPGRADE: Request = Request::urgent(REST, Urgency::Upgrade);
+pub(super) const READ: Request = Request::of(READER);
+pub(super) const READ_RECURSIVE: Request = Request::urgent(READER, Urgency::Recursive);
+pub(super) const WRITE: Request = Request::of_all(WRITER);
+pub(super) const READ_UPGRADABLE: Request = Request::of(UPGRADABLE);
+pub(super) const UPGRADE: Request = Request::urgent(REST, Urgency::Upgrade);
 
 /// A read-write lock in this process, alone or around the data that it protects: many readers, or
 /// one writer.
@@ -267,10 +269,23 @@ impl<T: ?Sized> ReadWriteLock<T> {
         self.write()
     }
 
+    #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
+    fn tell_of_second_read(&self) {
+        tell_of_second_read(&self.gate, self.name());
+    }
+
     // The caller has entered when it makes one of these.
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn read_guard(&self) -> ReadGuard<'_, T> {
+        ReadGuard::new(Taken::keep_reading(&self.gate), self.data_ptr())
+    }
+
+    /// A task may go on on another thread.
+    #[inline]
+    fn read_guard_of_task(&self) -> ReadGuard<'_, T> {
         ReadGuard::new(Taken::keep(&self.gate), self.data_ptr())
     }
 
@@ -284,7 +299,12 @@ impl<T: ?Sized> ReadWriteLock<T> {
         UpgradableGuard::new(Taken::keep(&self.gate), self.data_ptr())
     }
 
+    #[cfg_attr(debug_assertions, track_caller)]
     fn owned_read_guard(self: &Arc<Self>) -> OwnedReadGuard<T> {
+        OwnedReadGuard::new(OwnedTaken::keep_reading(Arc::clone(self)), self.data_ptr())
+    }
+
+    fn owned_read_guard_of_task(self: &Arc<Self>) -> OwnedReadGuard<T> {
         OwnedReadGuard::new(OwnedTaken::keep(Arc::clone(self)), self.data_ptr())
     }
 
@@ -304,7 +324,8 @@ impl<T: ?Sized> ReadWriteLock<T> {
 }
 
 ways! {
-    impl ReadWriteLock, READ, read_guard() -> ReadGuard;
+    impl ReadWriteLock, READ, thread: read_guard(), task: read_guard_of_task() -> ReadGuard,
+    before: tell_of_second_read();
 
     /// Reads, together with others, blocking the thread for as long as somebody writes, or for the
     /// turn of those that wait.
@@ -348,7 +369,8 @@ ways! {
 }
 
 ways! {
-    impl ReadWriteLock, READ_RECURSIVE, read_guard() -> ReadGuard;
+    impl ReadWriteLock, READ_RECURSIVE,
+    thread: read_guard(), task: read_guard_of_task() -> ReadGuard;
 
     /// Reads, whoever waits: for a thread or task that reads already, and would wait for itself if
     /// it stood behind a writer. It overtakes all that wait and is counted against no budget, so
@@ -394,7 +416,7 @@ ways! {
 }
 
 ways! {
-    impl ReadWriteLock, WRITE, write_guard() -> WriteGuard;
+    impl ReadWriteLock, WRITE, thread: write_guard(), task: write_guard() -> WriteGuard;
 
     /// Writes, alone, blocking the thread for as long as it takes.
     ///
@@ -439,7 +461,8 @@ ways! {
 }
 
 ways! {
-    impl ReadWriteLock, READ_UPGRADABLE, upgradable_guard() -> UpgradableGuard;
+    impl ReadWriteLock, READ_UPGRADABLE,
+    thread: upgradable_guard(), task: upgradable_guard() -> UpgradableGuard;
 
     /// Reads beside other readers, but alone among those that may become the writer, blocking the
     /// thread for as long as it takes.
@@ -490,19 +513,23 @@ ways! {
 }
 
 owned_ways! {
-    impl ReadWriteLock, READ, owned_read_guard() -> OwnedReadGuard;
+    impl ReadWriteLock, READ,
+    thread: owned_read_guard(), task: owned_read_guard_of_task() -> OwnedReadGuard,
+    before: tell_of_second_read();
     read => read_owned, try_read => try_read_owned, try_read_for => try_read_owned_for,
     try_read_until => try_read_owned_until, read_async => read_owned_async;
 }
 
 owned_ways! {
-    impl ReadWriteLock, WRITE, owned_write_guard() -> OwnedWriteGuard;
+    impl ReadWriteLock, WRITE,
+    thread: owned_write_guard(), task: owned_write_guard() -> OwnedWriteGuard;
     write => write_owned, try_write => try_write_owned, try_write_for => try_write_owned_for,
     try_write_until => try_write_owned_until, write_async => write_owned_async;
 }
 
 owned_ways! {
-    impl ReadWriteLock, READ_UPGRADABLE, owned_upgradable_guard() -> OwnedUpgradableGuard;
+    impl ReadWriteLock, READ_UPGRADABLE,
+    thread: owned_upgradable_guard(), task: owned_upgradable_guard() -> OwnedUpgradableGuard;
     upgradable => upgradable_owned, try_upgradable => try_upgradable_owned,
     try_upgradable_for => try_upgradable_owned_for,
     try_upgradable_until => try_upgradable_owned_until,
@@ -533,17 +560,25 @@ impl BaseReadWriteLock for ReadWriteLock {
     }
 
     fn hold_read(&self, wait: Wait) -> Result<Option<Hold<'_>>, LockError> {
-        Ok(self.gate.acquire_within(READ, wait).ok().map(|()| Hold::new(self.read_guard())))
+        Ok(self
+            .gate
+            .acquire_within(READ, wait, Teller::of(self.name()))
+            .ok()
+            .map(|()| Hold::new(self.read_guard())))
     }
 
     fn hold_write(&self, wait: Wait) -> Result<Option<Hold<'_>>, LockError> {
-        Ok(self.gate.acquire_within(WRITE, wait).ok().map(|()| Hold::new(self.write_guard())))
+        Ok(self
+            .gate
+            .acquire_within(WRITE, wait, Teller::of(self.name()))
+            .ok()
+            .map(|()| Hold::new(self.write_guard())))
     }
 }
 
 impl ReadWriteLock {
     fn begin(&self, request: Request, wait: Wait, holds: &Holds) -> bool {
-        let entered = self.gate.acquire_within(request, wait).is_ok();
+        let entered = self.gate.acquire_within(request, wait, Teller::of(self.name())).is_ok();
         if entered {
             holds.begin();
         }
@@ -797,7 +832,7 @@ macro_rules! upgrades {
             /// Becomes the writer, with no other writer in between, blocking the thread until all
             /// other readers have left. It goes before everybody who waits.
             pub fn upgrade(guard: Self) -> $Write<$($life,)? T> {
-                guard.taken.gate().acquire(UPGRADE, None).expect(Gate::PATIENT);
+                guard.taken.gate().acquire(UPGRADE, None, Teller::of(None)).expect(Gate::PATIENT);
                 guard.into_writer()
             }
 
@@ -835,7 +870,7 @@ macro_rules! upgrades {
             /// Writes for as long as the guard that this gives lives, and reads upgradably again
             /// after that. Blocks the thread until all other readers have left.
             pub fn upgraded(guard: &mut Self) -> UpgradedGuard<'_, T> {
-                guard.taken.gate().acquire(UPGRADE, None).expect(Gate::PATIENT);
+                guard.taken.gate().acquire(UPGRADE, None, Teller::of(None)).expect(Gate::PATIENT);
                 guard.upgraded_guard()
             }
 
@@ -848,7 +883,7 @@ macro_rules! upgrades {
             /// [`upgraded`](Self::upgraded), on any runtime. Cancel-safe: a future that is dropped
             /// leaves the guard reading upgradably, which is why this one borrows it.
             pub async fn upgraded_async(guard: &mut Self) -> UpgradedGuard<'_, T> {
-                guard.taken.gate().acquire_async(UPGRADE).await.expect(Gate::PATIENT);
+                guard.taken.gate().acquire_async(UPGRADE, Teller::of(None)).await.expect(Gate::PATIENT);
                 guard.upgraded_guard()
             }
 
@@ -858,7 +893,7 @@ macro_rules! upgrades {
             /// Cancel-safe, but a future that is dropped takes the guard with it; use
             /// [`upgraded_async`](Self::upgraded_async) to keep it.
             pub async fn upgrade_async(guard: Self) -> $Write<$($life,)? T> {
-                guard.taken.gate().acquire_async(UPGRADE).await.expect(Gate::PATIENT);
+                guard.taken.gate().acquire_async(UPGRADE, Teller::of(None)).await.expect(Gate::PATIENT);
                 guard.into_writer()
             }
 
@@ -869,7 +904,7 @@ macro_rules! upgrades {
             }
 
             fn upgrade_within(self, wait: Wait) -> Result<$Write<$($life,)? T>, Self> {
-                let entered = self.taken.gate().acquire_within(UPGRADE, wait).is_ok();
+                let entered = self.taken.gate().acquire_within(UPGRADE, wait, Teller::of(None)).is_ok();
                 if entered { Ok(self.into_writer()) } else { Err(self) }
             }
 

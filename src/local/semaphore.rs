@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::gate::{Gate, Refusal, Request, Urgency};
 use super::holds::Holds;
+use super::teller::Teller;
 use super::word;
 use crate::sys::const_unless_loom;
 use crate::{BaseSemaphore, Held, Hold, LockError, PermitError, PermitOverflow, Wait};
@@ -208,6 +209,7 @@ impl LocalSemaphore {
     /// ```
     pub fn close(&self) {
         self.gate.close();
+        self.teller().closes();
     }
 
     /// Whether it is closed.
@@ -342,7 +344,9 @@ impl LocalSemaphore {
     /// ```
     #[inline]
     pub fn permits(&self, n: u32) -> Result<Permit<'_>, PermitError> {
-        self.gate.acquire(request(n), None).map_err(|refusal| refused(n, refusal))?;
+        self.gate
+            .acquire(request(n), None, self.teller())
+            .map_err(|refusal| refused(n, refusal))?;
         Ok(Permit { semaphore: self, count: n })
     }
 
@@ -549,11 +553,21 @@ impl LocalSemaphore {
     }
 
     fn take(&self, n: u32, wait: Wait) -> Result<(), PermitError> {
-        self.gate.acquire_within(request(n), wait).map_err(|refusal| refused(n, refusal))
+        self.gate
+            .acquire_within(request(n), wait, self.teller())
+            .map_err(|refusal| refused(n, refusal))
     }
 
     async fn take_async(&self, n: u32) -> Result<(), PermitError> {
-        self.gate.acquire_async(request(n)).await.map_err(|refusal| refused(n, refusal))
+        self.gate
+            .acquire_async(request(n), self.teller())
+            .await
+            .map_err(|refusal| refused(n, refusal))
+    }
+
+    #[inline]
+    fn teller(&self) -> Teller<'_> {
+        Teller::of(self.name())
     }
 
     fn own_name(&self) -> Option<String> {

@@ -5,6 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::gate::Gate;
+use super::recursion::Place;
 
 /// A primitive that has a gate.
 pub(crate) trait Gated {
@@ -14,13 +15,22 @@ pub(crate) trait Gated {
 /// `N` permits of a borrowed primitive.
 pub(crate) struct Taken<'a, const N: u32> {
     gate: &'a Gate,
+    /// Where it began, if it reads: known until it ends.
+    place: Place,
 }
 
 impl<'a, const N: u32> Taken<'a, N> {
     /// The caller has taken `N` permits of `gate`, and gives them into this one's keeping.
     #[inline]
     pub(crate) fn keep(gate: &'a Gate) -> Self {
-        Self { gate }
+        Self { gate, place: Place::unknown() }
+    }
+
+    /// The same for a thread that reads.
+    #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn keep_reading(gate: &'a Gate) -> Self {
+        Self { gate, place: Place::of_read(gate) }
     }
 
     pub(crate) fn gate(&self) -> &'a Gate {
@@ -29,7 +39,9 @@ impl<'a, const N: u32> Taken<'a, N> {
 
     /// The caller keeps the permits.
     pub(crate) fn into_gate(self) -> &'a Gate {
-        ManuallyDrop::new(self).gate
+        let mut this = ManuallyDrop::new(self);
+        this.place = Place::unknown();
+        this.gate
     }
 
     /// Keeps `FEWER` of them, and gives the others back.
@@ -55,12 +67,21 @@ impl<const N: u32> Drop for Taken<'_, N> {
 /// `N` permits of a shared primitive, which they keep alive.
 pub(crate) struct OwnedTaken<L: Gated + ?Sized, const N: u32> {
     owner: Arc<L>,
+    /// Where it began, if it reads: known until it ends.
+    place: Place,
 }
 
 impl<L: Gated + ?Sized, const N: u32> OwnedTaken<L, N> {
     /// The caller has taken `N` permits of `owner`, and gives them into this one's keeping.
     pub(crate) fn keep(owner: Arc<L>) -> Self {
-        Self { owner }
+        Self { owner, place: Place::unknown() }
+    }
+
+    /// The same for a thread that reads.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn keep_reading(owner: Arc<L>) -> Self {
+        let place = Place::of_read(owner.gate());
+        Self { owner, place }
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -69,8 +90,9 @@ impl<L: Gated + ?Sized, const N: u32> OwnedTaken<L, N> {
 
     /// The caller keeps the permits.
     fn into_owner(self) -> Arc<L> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped, so its only field is moved out once.
+        let mut this = ManuallyDrop::new(self);
+        this.place = Place::unknown();
+        // SAFETY: `this` is not dropped, so the owner is moved out once.
         unsafe { ptr::read(&raw const this.owner) }
     }
 

@@ -108,14 +108,26 @@ impl Node {
     }
 }
 
-/// The list itself.
-pub(crate) struct WaitList {
+/// Where the list begins, and where the called end.
+pub(crate) struct Ends {
     /// Its `prev` is the last node.
     head: *const Node,
     /// The first waiter that is not called. Those before it are the called (I3).
     next: *const Node,
+}
+
+impl Ends {
+    pub(crate) const fn new() -> Self {
+        Self { head: ptr::null(), next: ptr::null() }
+    }
+}
+
+/// The list, in the hands of whoever has QLOCK. The gate keeps its two parts apart, and saves the
+/// padding.
+pub(crate) struct WaitList<'a> {
+    pub(crate) ends: &'a mut Ends,
     /// What the called need, in all. The dismissed need nothing.
-    called: u32,
+    pub(crate) called: &'a mut u32,
 }
 
 /// What calling left behind.
@@ -126,11 +138,7 @@ pub(crate) struct Standing {
     pub(crate) due: Option<u32>,
 }
 
-impl WaitList {
-    pub(crate) const fn new() -> Self {
-        Self { head: ptr::null(), next: ptr::null(), called: 0 }
-    }
-
+impl WaitList<'_> {
     /// Links `node` in behind everybody.
     ///
     /// # Safety
@@ -139,18 +147,18 @@ impl WaitList {
         // SAFETY: the contract; the head's `prev` is the last node, so it is alive.
         unsafe {
             (*node).set_next(ptr::null());
-            if self.head.is_null() {
+            if self.ends.head.is_null() {
                 (*node).set_prev(node);
-                self.head = node;
+                self.ends.head = node;
             } else {
-                let last = (*self.head).prev();
+                let last = (*self.ends.head).prev();
                 (*last).set_next(node);
                 (*node).set_prev(last);
-                (*self.head).set_prev(node);
+                (*self.ends.head).set_prev(node);
             }
         }
-        if self.next.is_null() {
-            self.next = node;
+        if self.ends.next.is_null() {
+            self.ends.next = node;
         }
     }
 
@@ -163,16 +171,16 @@ impl WaitList {
         // SAFETY: the contract; the head's `prev` is the last node, so it is alive.
         unsafe {
             self.recall_all();
-            (*node).set_next(self.head);
-            if self.head.is_null() {
+            (*node).set_next(self.ends.head);
+            if self.ends.head.is_null() {
                 (*node).set_prev(node);
             } else {
-                (*node).set_prev((*self.head).prev());
-                (*self.head).set_prev(node);
+                (*node).set_prev((*self.ends.head).prev());
+                (*self.ends.head).set_prev(node);
             }
         }
-        self.head = node;
-        self.next = node;
+        self.ends.head = node;
+        self.ends.next = node;
     }
 
     /// Takes `node` out. `true` if it was the head: the next head begins with a budget of its own.
@@ -184,19 +192,19 @@ impl WaitList {
         unsafe {
             let (prev, next) = ((*node).prev(), (*node).next());
             if (*node).state() == CALLED {
-                self.called -= (*node).need;
+                *self.called -= (*node).need;
             }
-            if self.next == node {
-                self.next = next;
+            if self.ends.next == node {
+                self.ends.next = next;
             }
-            let was_head = self.head == node;
+            let was_head = self.ends.head == node;
             if was_head {
-                self.head = next;
+                self.ends.head = next;
             } else {
                 (*prev).set_next(next);
             }
             // The last node is the head's `prev`, wherever the gap was.
-            let behind = if next.is_null() { self.head } else { next };
+            let behind = if next.is_null() { self.ends.head } else { next };
             if !behind.is_null() {
                 (*behind).set_prev(prev);
             }
@@ -219,24 +227,24 @@ impl WaitList {
     ) -> Standing {
         // SAFETY: the contract; `next` is null or in the list.
         unsafe {
-            while !self.next.is_null() && !batch.is_full() {
-                let waiter = &*self.next;
+            while !self.ends.next.is_null() && !batch.is_full() {
+                let waiter = &*self.ends.next;
                 if closed || waiter.need > max {
                     waiter.state.store(DISMISSED, Relaxed);
-                } else if self.called + waiter.need <= free {
+                } else if *self.called + waiter.need <= free {
                     waiter.state.store(CALLED, Relaxed);
-                    self.called += waiter.need;
+                    *self.called += waiter.need;
                 } else {
                     break;
                 }
                 if let Some(handle) = waiter.take_handle() {
                     batch.push(handle);
                 }
-                self.next = waiter.next();
+                self.ends.next = waiter.next();
             }
             Standing {
-                queued: !self.head.is_null(),
-                due: (!self.next.is_null()).then(|| self.called + (*self.next).need),
+                queued: !self.ends.head.is_null(),
+                due: (!self.ends.next.is_null()).then(|| *self.called + (*self.ends.next).need),
             }
         }
     }
@@ -246,7 +254,7 @@ impl WaitList {
     /// # Safety
     /// The list's contract.
     pub(crate) unsafe fn recall(&mut self, free: u32) {
-        while self.called > free {
+        while *self.called > free {
             // SAFETY: the contract; more than nothing is called, so somebody stands before `next`.
             unsafe { self.recall_last() };
         }
@@ -255,7 +263,7 @@ impl WaitList {
     /// # Safety
     /// The list's contract.
     unsafe fn recall_all(&mut self) {
-        while self.next != self.head {
+        while self.ends.next != self.ends.head {
             // SAFETY: the contract; somebody stands before `next`.
             unsafe { self.recall_last() };
         }
@@ -266,13 +274,13 @@ impl WaitList {
     unsafe fn recall_last(&mut self) {
         // SAFETY: the contract; the node before the end is the head's `prev`.
         unsafe {
-            let behind = if self.next.is_null() { self.head } else { self.next };
+            let behind = if self.ends.next.is_null() { self.ends.head } else { self.ends.next };
             let last = &*(*behind).prev();
             if last.state() == CALLED {
-                self.called -= last.need;
+                *self.called -= last.need;
             }
             last.state.store(RECALLED, Relaxed);
-            self.next = last;
+            self.ends.next = last;
         }
     }
 }

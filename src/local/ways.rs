@@ -5,7 +5,9 @@
 /// The five ways that give a borrowed guard.
 macro_rules! ways {
     (
-        impl $Lock:ident, $request:ident, $make_guard:ident() -> $Guard:ident;
+        impl $Lock:ident, $request:ident,
+        thread: $make_guard:ident(), task: $make_task_guard:ident() -> $Guard:ident
+        $(, before: $before:ident())?;
         $(#[$blocking_doc:meta])* $blocking:ident;
         $(#[$try_doc:meta])* $try:ident;
         $for:ident; $until:ident;
@@ -16,7 +18,8 @@ macro_rules! ways {
             #[inline]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $blocking(&self) -> $Guard<'_, T> {
-                self.gate.acquire($request, None).expect(Gate::PATIENT);
+                $(self.$before();)?
+                self.gate.acquire($request, None, Teller::of(self.name())).expect(Gate::PATIENT);
                 self.$make_guard()
             }
 
@@ -37,7 +40,7 @@ macro_rules! ways {
             )]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $for(&self, timeout: Duration) -> Option<$Guard<'_, T>> {
-                let entered = self.gate.acquire_within($request, timeout.into()).is_ok();
+                let entered = self.gate.acquire_within($request, timeout.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
@@ -52,14 +55,14 @@ macro_rules! ways {
             )]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $until(&self, deadline: Instant) -> Option<$Guard<'_, T>> {
-                let entered = self.gate.acquire_within($request, deadline.into()).is_ok();
+                let entered = self.gate.acquire_within($request, deadline.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
             $(#[$async_doc])*
             pub async fn $async(&self) -> $Guard<'_, T> {
-                self.gate.acquire_async($request).await.expect(Gate::PATIENT);
-                self.$make_guard()
+                self.gate.acquire_async($request, Teller::of(self.name())).await.expect(Gate::PATIENT);
+                self.$make_task_guard()
             }
         }
     };
@@ -68,13 +71,19 @@ macro_rules! ways {
 /// The same five, with a guard that keeps the lock alive itself.
 macro_rules! owned_ways {
     (
-        impl $Lock:ident, $request:ident, $make_guard:ident() -> $Guard:ident;
+        impl $Lock:ident, $request:ident,
+        thread: $make_guard:ident(), task: $make_task_guard:ident() -> $Guard:ident
+        $(, before: $before:ident())?;
         $($borrowed:ident => $owned:ident),*;
     ) => {
-        owned_ways!(@blocking $Lock $request $make_guard $Guard $($borrowed $owned)*);
+        owned_ways!(
+            @methods $Lock $request $make_guard $make_task_guard $Guard [$($before)?]
+            $($borrowed $owned)*
+        );
     };
     (
-        @blocking $Lock:ident $request:ident $make_guard:ident $Guard:ident
+        @methods $Lock:ident $request:ident $make_guard:ident $make_task_guard:ident $Guard:ident
+        [$($before:ident)?]
         $blocking:ident $owned:ident
         $try:ident $try_owned:ident
         $for:ident $owned_for:ident
@@ -86,7 +95,8 @@ macro_rules! owned_ways {
                 "let guard = lock." "();\nassert_eq!(*guard, 7);")]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $owned(self: &Arc<Self>) -> $Guard<T> {
-                self.gate.acquire($request, None).expect(Gate::PATIENT);
+                $(self.$before();)?
+                self.gate.acquire($request, None, Teller::of(self.name())).expect(Gate::PATIENT);
                 self.$make_guard()
             }
 
@@ -102,7 +112,7 @@ macro_rules! owned_ways {
                 assert_eq!(*guard.expect(\"nobody else is here\"), 7);")]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $owned_for(self: &Arc<Self>, timeout: Duration) -> Option<$Guard<T>> {
-                let entered = self.gate.acquire_within($request, timeout.into()).is_ok();
+                let entered = self.gate.acquire_within($request, timeout.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
@@ -112,7 +122,7 @@ macro_rules! owned_ways {
                 assert_eq!(*guard.expect(\"nobody else is here\"), 7);")]
             #[cfg_attr(debug_assertions, track_caller)]
             pub fn $owned_until(self: &Arc<Self>, deadline: Instant) -> Option<$Guard<T>> {
-                let entered = self.gate.acquire_within($request, deadline.into()).is_ok();
+                let entered = self.gate.acquire_within($request, deadline.into(), Teller::of(self.name())).is_ok();
                 if entered { Some(self.$make_guard()) } else { None }
             }
 
@@ -122,8 +132,8 @@ macro_rules! owned_ways {
             pub fn $owned_async(self: &Arc<Self>) -> impl Future<Output = $Guard<T>> + use<T> {
                 let lock = Arc::clone(self);
                 async move {
-                    lock.gate.acquire_async($request).await.expect(Gate::PATIENT);
-                    lock.$make_guard()
+                    lock.gate.acquire_async($request, Teller::of(lock.name())).await.expect(Gate::PATIENT);
+                    lock.$make_task_guard()
                 }
             }
         }

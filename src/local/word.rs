@@ -66,7 +66,7 @@ pub(crate) const fn may_call(word: u64) -> bool {
 /// entered.
 #[inline(always)]
 pub(crate) const fn shut_door(word: u64, budget: u16) -> u64 {
-    if word & QUEUED == 0 { word } else { word & !BYPASS_MASK | budget as u64 * BYPASS }
+    if word & QUEUED == 0 { word } else { (word & !BYPASS_MASK) | (budget as u64 * BYPASS) }
 }
 
 /// The word when the list is free again: the flags are what the list says.

@@ -1,0 +1,143 @@
+//! docs/performance.md: written by the benchmarks from the recorded figures.
+
+use std::fmt::Write;
+use std::{env, fs, thread};
+
+use anyhow::{Context, Result};
+
+use crate::bars::{self, Bar, Verdict};
+use crate::figures::{Figures, Round};
+use crate::{plots, record, tables};
+
+const HOW: &str = "\
+This page is written by the benchmarks from what they recorded in [performance/](performance/): a \
+line for each row, with every round.
+
+```sh
+cargo bench                                      # everything, in a few minutes
+cargo bench --bench contended -- lock/short      # the rows of this name
+cargo bench --bench contended -- --full --record # twenty rounds, and this page
+cargo bench --bench contended -- --sweep         # bypass budgets
+WARDED_BENCH_RECORD=true cargo bench --bench uncontended
+```
+
+## How it is measured
+
+- Every rival has its turn in every round, and each round begins with another one. What counts is \
+  the ratio of figures that were taken next to each other; a figure by itself says more about the \
+  machine than about a lock. Each figure is a median, with the quartiles in parentheses.
+- A turn in which other programs, or the machine's other guests, took more than an eighth of the \
+  processors is repeated, up to ten times. What one thread does alone is measured by \
+  its own processor time.
+- `short` is a section of about 10 ns and four times as much work outside, `long` one of about 0.6 \
+  µs and half as much outside. `bursty`: a hundred short sections in a row, then as much time \
+  outside as twenty of them need each. `hog`: one thread has sections five hundred times as long, and \
+  nothing to do outside; for the throughput each of them counts for as many as it is long.
+- One in sixteen acquisitions is timed. `longest` is the longest of those in a round. `least` and \
+  `most` are what the least and the most served thread or task got, as parts of an equal share.
+- Tasks run on tokio's multi-threaded runtime. `yielding` tasks go back to it after each section, \
+  `busy` ones when it asks them to.
+- Read-write `99-1` is 99 reads to a write. The data are one number.
+- Rivals without data of their own (saa) have it beside them; std's semaphore is a `Mutex` and a \
+  `Condvar`; tokio's locks are used by threads through their blocking methods, its semaphore \
+  through a `block_on`.
+";
+
+/// Writes the page, and draws its pictures.
+pub fn write() -> Result<()> {
+    let contended: Vec<Figures<Round>> = record::load("contended")?;
+    let sweep: Vec<Figures<Round>> = record::load("sweep")?;
+    let alone: Vec<Figures<f64>> = record::load("alone")?;
+    let queued: Vec<Figures<f64>> = record::load("queued")?;
+
+    let mut reached: Vec<Bar> = alone.iter().filter_map(bars::alone).collect();
+    reached.extend(contended.iter().flat_map(bars::contended));
+    reached.extend(bars::queued(&queued));
+
+    let mut page = String::from("# Performance\n\n");
+    page += HOW;
+    writeln!(page, "\nMeasured on {}.\n", machine())?;
+    write_bars(&mut page, &reached)?;
+    if contended.is_empty() {
+        page +=
+            "No row of threads or tasks has been recorded yet, so their bars are not judged.\n\n";
+    }
+    write_families(&mut page, &contended)?;
+    for (title, rows) in [("One thread", &alone), ("A great many waiters", &queued)] {
+        if !rows.is_empty() {
+            writeln!(page, "## {title}\n")?;
+        }
+        for row in rows {
+            writeln!(page, "{}\n", tables::timed(row))?;
+        }
+    }
+    if !sweep.is_empty() {
+        page += "## Bypass budgets\n\nHow often newcomers may overtake the head of the queue.\n\n";
+    }
+    for row in &sweep {
+        writeln!(page, "{}\n", tables::sweep(row))?;
+    }
+    let path = record::folder().with_extension("md");
+    fs::write(&path, page.trim_end().to_owned() + "\n")
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// How many bars are reached, and which.
+fn write_bars(page: &mut String, reached: &[Bar]) -> Result<()> {
+    let count = |verdict| reached.iter().filter(|bar| bar.verdict() == verdict).count();
+    writeln!(
+        page,
+        "## What was to be reached\n\n{} of {} bars are reached, {} miss theirs within the floor, {} \
+         are missed. They hold where there are at least two threads a core.\n\n{}\n",
+        count(Verdict::Met),
+        reached.len(),
+        count(Verdict::Floor),
+        count(Verdict::Missed),
+        tables::bars(reached),
+    )?;
+    Ok(())
+}
+
+/// Rows that differ by the number of workers only stand together, under their picture.
+fn write_families(page: &mut String, rows: &[Figures<Round>]) -> Result<()> {
+    let mut families: Vec<&str> = rows.iter().map(|row| plots::family(&row.row)).collect();
+    families.dedup();
+    for family in families {
+        let rows: Vec<_> = rows.iter().filter(|row| plots::family(&row.row) == family).collect();
+        plots::draw(family, &rows, &record::folder())?;
+        writeln!(page, "## {family}\n\n![{family}](performance/{})\n", plots::file_name(family))?;
+        for row in rows {
+            writeln!(page, "{}\n", tables::contended(row))?;
+            if row.disturbed > 0 {
+                writeln!(
+                    page,
+                    "Others used the machine in {} turns of this row.\n",
+                    row.disturbed
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The machine in general terms.
+fn machine() -> String {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let (model, is_guest) = processor().unwrap_or_else(|| (env::consts::ARCH.to_owned(), false));
+    let kind = if is_guest { "virtual cores" } else { "cores" };
+    format!("{cores} {kind} of {model}, {}", env::consts::OS)
+}
+
+#[cfg(target_os = "linux")]
+fn processor() -> Option<(String, bool)> {
+    use procfs::{CpuInfo, Current};
+
+    let info = CpuInfo::current().ok()?;
+    let model = info.model_name(0)?.to_owned();
+    Some((model, info.flags(0)?.contains(&"hypervisor")))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn processor() -> Option<(String, bool)> {
+    None
+}

@@ -1,0 +1,56 @@
+//! Whether others used the machine while something was measured.
+
+/// The most that others may take of the processors' time. The kernel counts in hundredths of a
+/// second, so less than this would be noise of the counting.
+const TOLERATED: f64 = 0.12;
+
+/// Fewer ticks than this tell nothing.
+const TELLING: u64 = 10;
+
+/// The processors' clocks, all in ticks.
+pub struct Quiet {
+    busy: u64,
+    idle: u64,
+    own: u64,
+}
+
+impl Quiet {
+    /// Starts to watch, where the system tells.
+    pub fn watch() -> Option<Self> {
+        system::now()
+    }
+
+    /// Whether nobody else has taken much of the processors since then.
+    pub fn held(&self) -> bool {
+        let Some(now) = system::now() else { return true };
+        let (busy, idle) = (now.busy - self.busy, now.idle - self.idle);
+        let others = busy.saturating_sub(now.own - self.own);
+        busy + idle < TELLING || (others as f64) < TOLERATED * (busy + idle) as f64
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use procfs::{CurrentSI, KernelStats, process::Process};
+
+    use super::Quiet;
+
+    pub(super) fn now() -> Option<Quiet> {
+        let all = KernelStats::current().ok()?.total;
+        let own = Process::myself().ok()?.stat().ok()?;
+        let kernel = all.system + all.irq.unwrap_or(0) + all.softirq.unwrap_or(0);
+        Some(Quiet {
+            // What the hypervisor gave to another guest was taken by others, too.
+            busy: all.user + all.nice + kernel + all.steal.unwrap_or(0),
+            idle: all.idle + all.iowait.unwrap_or(0),
+            own: own.utime + own.stime,
+        })
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    pub(super) fn now() -> Option<super::Quiet> {
+        None
+    }
+}

@@ -1,0 +1,14 @@
+//! The engine's own files, as they ship.
+
+#[path = "../../../../src/local/gate.rs"]
+pub mod gate;
+#[path = "../../../../src/local/order.rs"]
+mod order;
+#[path = "../../../../src/local/parker.rs"]
+mod parker;
+#[path = "../../../../src/local/teller.rs"]
+pub mod teller;
+#[path = "../../../../src/local/waitlist.rs"]
+mod waitlist;
+#[path = "../../../../src/local/word.rs"]
+pub mod word;

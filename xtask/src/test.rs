@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that must hold before a change is merged, except the long runs.
+//!
+//! Cargo's own output stays visible, so that a failure explains itself where it happens.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use crate::packages;
+use crate::steps::Steps;
+
+/// Builds with `--cfg loom` keep to themselves, or each kind would throw the other's work away.
+const LOOM_TARGET: &str = "target/loom";
+
+const FUZZ: &str = "fuzz/Cargo.toml";
+
+/// Sets up what is missing and takes all steps.
+///
+/// # Errors
+/// If a tool is missing and cannot be installed.
+pub fn run() -> Result<ExitCode> {
+    let shell = &crate::shell()?;
+    set_up(shell)?;
+    let mut steps = Steps::default();
+
+    steps.take("format", || Ok(cmd!(shell, "cargo fmt --all --check").run()?));
+    // The fuzz targets are a workspace of their own, since another toolchain builds them.
+    let has_fuzz = shell.path_exists(FUZZ);
+    if has_fuzz {
+        steps.take("format of fuzz/", || {
+            Ok(cmd!(shell, "cargo fmt --manifest-path {FUZZ} --check").run()?)
+        });
+    }
+
+    steps.take("lints", || {
+        let everything = ["--workspace", "--all-targets", "--all-features"];
+        Ok(cmd!(shell, "cargo clippy {everything...} -- --deny warnings").run()?)
+    });
+    steps.take("lints, default features", || {
+        Ok(cmd!(shell, "cargo clippy --package warded --lib -- --deny warnings").run()?)
+    });
+    steps.take("lints, loom", || {
+        let _flags = shell.push_env("RUSTFLAGS", "--cfg loom");
+        let everything = ["--all-targets", "--all-features", "--target-dir", LOOM_TARGET];
+        Ok(cmd!(shell, "cargo clippy {everything...} -- --deny warnings").run()?)
+    });
+
+    if has_fuzz {
+        steps.take("lints of fuzz/", || {
+            // Nothing is linked here, so libFuzzer itself need not be compiled.
+            let _library = shell.push_env("CUSTOM_LIBFUZZER_PATH", "not/linked.a");
+            let apart = ["--manifest-path", FUZZ, "--target-dir", "target/fuzz"];
+            Ok(cmd!(shell, "cargo clippy {apart...} -- --deny warnings").run()?)
+        });
+    }
+
+    steps.take("unit and integration tests", || {
+        let kinds = ["--lib", "--bins", "--tests"];
+        Ok(cmd!(shell, "cargo test --workspace --all-features {kinds...}").run()?)
+    });
+    steps.take("documentation tests", || {
+        Ok(cmd!(shell, "cargo test --package warded --all-features --doc").run()?)
+    });
+    steps.take("documentation", || {
+        let _flags = shell.push_env("RUSTDOCFLAGS", "--deny warnings");
+        Ok(cmd!(shell, "cargo doc --package warded --all-features --no-deps").run()?)
+    });
+    steps.take("examples", || examples(shell));
+    steps.take("loom models, fast tier", || {
+        let _flags = shell.push_env("RUSTFLAGS", "--cfg loom");
+        Ok(cmd!(shell, "cargo test --release --target-dir {LOOM_TARGET}").run()?)
+    });
+
+    steps.take("the default build depends on nothing", || packages::default_build(shell));
+    steps.take("the tour compiles only what it uses", || packages::tour(shell));
+
+    Ok(steps.sum_up())
+}
+
+/// Installs the parts of the toolchain that the steps need and that are not there.
+fn set_up(shell: &Shell) -> Result<()> {
+    for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if cmd!(shell, "cargo {probe} --version").quiet().ignore_stderr().read().is_err() {
+            cmd!(shell, "rustup component add {component}").run().with_context(|| {
+                format!("{component} is missing; install it as this machine's Rust was installed")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs every example. Each checks what it shows.
+fn examples(shell: &Shell) -> Result<()> {
+    for path in shell.read_dir("examples")? {
+        let is_example = match path.extension() {
+            Some(extension) => extension == "rs",
+            None => path.join("main.rs").exists(),
+        };
+        if is_example {
+            let name = path.file_stem().map(Path::new).context("an example without a name")?;
+            cmd!(shell, "cargo run --release --package warded-examples --example {name}").run()?;
+        }
+    }
+    Ok(())
+}
