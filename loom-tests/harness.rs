@@ -113,17 +113,31 @@ pub const TWO_THREADS: &[Extent] = &[
 pub const THREE_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(0),
-        weak: Bound::Preemptions(0),
-        strong: Bound::Preemptions(1),
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(2),
     },
+    THREE_THREADS_AT_LENGTH,
+];
+
+/// For three threads that queue, look, and queue again: without a budget, stale values alone make
+/// many executions.
+pub const CROWDED: &[Extent] = &[
     Extent {
-        tier: Tier::Full,
+        tier: Tier::Fast,
         weak_without_budget: Bound::Preemptions(0),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
+    THREE_THREADS_AT_LENGTH,
 ];
+
+const THREE_THREADS_AT_LENGTH: Extent = Extent {
+    tier: Tier::Full,
+    weak_without_budget: Bound::Preemptions(1),
+    weak: Bound::Preemptions(2),
+    strong: Bound::Preemptions(3),
+};
 
 /// For the smallest programs.
 pub const SMALL_PROGRAMS: &[Extent] = UNBOUNDED;

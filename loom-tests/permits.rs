@@ -6,7 +6,7 @@ use std::sync::Arc;
 use warded::model::Pristine;
 use warded::{LocalSemaphore, PermitError};
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{CountingWaker, Protected, beside, block_on, poll, poll_with, soon};
 
 type Shared = Protected<LocalSemaphore>;
@@ -271,7 +271,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "2 of 2 permits given back, 1; 1 twice; 2",
         "newcomers recall whoever was called",
-        THREE_THREADS,
+        CROWDED,
         overtaken,
     );
     add(

@@ -1,6 +1,7 @@
 //! All small programs: every combination of operations in two and three threads, up to renaming the
 //! threads, each held against what the primitive does when nobody is in the way.
 
+use std::slice;
 use std::sync::{Arc, Mutex};
 
 use loom::thread;
@@ -190,7 +191,7 @@ fn up_to_symmetry(words: &[Vec<usize>], threads: usize) -> Vec<Vec<Vec<usize>>> 
     let mut programs = Vec::new();
     for (first, word) in words.iter().enumerate() {
         for rest in up_to_symmetry(&words[first..], threads - 1) {
-            programs.push([&[word.clone()], &rest[..]].concat());
+            programs.push([slice::from_ref(word), &rest[..]].concat());
         }
     }
     programs

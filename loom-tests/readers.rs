@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warded::model::Pristine;
 use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon,
 };
@@ -390,7 +390,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "write twice; read; read awaited",
         "none",
-        THREE_THREADS,
+        CROWDED,
         two_readers_and_a_writer,
     );
     add(
@@ -507,7 +507,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "upgradable, upgrade polled once; write; read twice",
         "cancelled future",
-        THREE_THREADS,
+        CROWDED,
         cancelled_upgrade,
     );
     add(
