@@ -92,6 +92,20 @@ fn overtaken(budget: u16) {
     finish(&shared, 2);
 }
 
+/// Two are called, one of their permits goes to a newcomer that keeps it, and the first recalls the
+/// second.
+fn recalled(budget: u16) {
+    let shared = semaphore(2, budget);
+    let held = shared.by.permits(2).expect("there are two");
+    let mut kept = None;
+    beside(&shared, &[take_one, take_one], |_| {
+        drop(held);
+        kept = shared.by.try_permit().ok();
+    });
+    drop(kept);
+    finish(&shared, 2);
+}
+
 fn many_within_time(budget: u16) {
     let shared = semaphore(2, budget);
     beside(&shared, &[one_after_another], |shared| {
@@ -273,6 +287,15 @@ pub fn models(suite: &mut Suite) {
         "newcomers recall whoever was called",
         CROWDED,
         overtaken,
+    );
+    add(
+        "recalled",
+        LIVE,
+        3,
+        "2 of 2 permits given back, try 1 and keep it; 1; 1",
+        "a newcomer after two were called",
+        THREE_THREADS,
+        recalled,
     );
     add(
         "many-within-time",

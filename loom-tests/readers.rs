@@ -268,6 +268,27 @@ fn upgrade_before_queued_writer(budget: u16) {
     finish(&shared);
 }
 
+/// The reader has been called when the upgrade comes before it.
+fn upgrade_before_called_reader(budget: u16) {
+    let shared = read_write(budget);
+    let writing = shared.by.write();
+    beside(&shared, &[read_twice], |shared| {
+        shared.data.write();
+        let mut looking = WriteGuard::downgrade_to_upgradable(writing);
+        let reading = shared.by.read_recursive();
+        let seen = shared.data.read();
+        let mut upgrade = Box::pin(UpgradableGuard::upgraded_async(&mut looking));
+        assert!(poll(upgrade.as_mut()).is_pending(), "somebody reads");
+        drop(reading);
+        let writing = block_on(upgrade);
+        assert_eq!(shared.data.read(), seen, "another writer came in between");
+        shared.data.write();
+        drop(writing);
+    });
+    assert_eq!(shared.data.read(), 2);
+    finish(&shared);
+}
+
 fn two_upgrades(budget: u16) {
     let shared = read_write(budget);
     beside(
@@ -491,6 +512,15 @@ pub fn models(suite: &mut Suite) {
         "none",
         TWO_THREADS,
         upgrade_before_queued_writer,
+    );
+    add(
+        "upgrade-before-called-reader",
+        LIVE,
+        2,
+        "write, upgradable, read, upgrade awaited; read twice",
+        "an upgrade after a reader was called",
+        TWO_THREADS,
+        upgrade_before_called_reader,
     );
     add(
         "two-upgrades",
