@@ -31,15 +31,6 @@ pub fn write(records: &[Record]) -> Result<String> {
     Ok(page)
 }
 
-/// What the page claims, without how much was explored: models with their claims, orderings with
-/// their verdicts, and what loom sees.
-pub fn claims(page: &str) -> Vec<String> {
-    page.lines()
-        .filter(|line| line.starts_with("| "))
-        .map(|row| row.split(" | ").take(5).collect::<Vec<_>>().join(" | "))
-        .collect()
-}
-
 fn model_table(page: &mut String, models: &[&Model]) -> Result<()> {
     let mut by_model: BTreeMap<&About, Vec<&Model>> = BTreeMap::new();
     for &model in models {
@@ -79,7 +70,12 @@ fn explored(variants: &[&Model]) -> String {
     let extents: Vec<_> = by_extent
         .into_iter()
         .map(|((loads, bound), variants)| {
-            let how = bound.map_or("exhaustive".to_owned(), |n| format!("at most {n} preemptions"));
+            let how = match bound {
+                None => "exhaustive".to_owned(),
+                Some(0) => "no preemption".to_owned(),
+                Some(1) => "at most 1 preemption".to_owned(),
+                Some(n) => format!("at most {n} preemptions"),
+            };
             let executions: u64 = variants.iter().map(|variant| variant.executions).sum();
             let budgets: Vec<_> =
                 variants.iter().map(|variant| variant.budget.to_string()).collect();
@@ -91,10 +87,13 @@ fn explored(variants: &[&Model]) -> String {
 
 fn ordering_table(page: &mut String, orderings: &[&Ordering]) -> Result<()> {
     if orderings.is_empty() {
-        writeln!(page, "Not run yet: `cargo xtask verify --full` does.")?;
+        writeln!(page, "Not run yet: `cargo xtask verify --orderings` does.")?;
         return Ok(());
     }
-    writeln!(page, "| site | ordering | weakened to | verdict | killed by, after executions |")?;
+    writeln!(
+        page,
+        "| site | ordering | weakened to | verdict | found first by, in its execution |"
+    )?;
     writeln!(page, "|---|---|---|---|---|")?;
     for Ordering { site, ordering, weaker, killed_by } in orderings {
         let (verdict, killer) = match killed_by {
