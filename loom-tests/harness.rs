@@ -99,13 +99,29 @@ pub const TWO_THREADS: &[Extent] = &[
         tier: Tier::Fast,
         weak_without_budget: Bound::Preemptions(1),
         weak: Bound::Preemptions(2),
-        strong: Bound::Preemptions(3),
+        strong: Bound::Preemptions(4),
     },
     Extent {
         tier: Tier::Full,
         weak_without_budget: Bound::Preemptions(2),
         weak: Bound::Preemptions(3),
-        strong: Bound::Preemptions(5),
+        strong: Bound::Preemptions(6),
+    },
+];
+
+/// For two threads that look at the word when they leave, too, and may see a stale one.
+pub const TWO_LOOKING_BACK: &[Extent] = &[
+    Extent {
+        tier: Tier::Fast,
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(4),
+    },
+    Extent {
+        tier: Tier::Full,
+        weak_without_budget: Bound::Preemptions(2),
+        weak: Bound::Preemptions(2),
+        strong: Bound::Preemptions(6),
     },
 ];
 

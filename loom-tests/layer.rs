@@ -6,7 +6,7 @@ use warded::{
     ReadWriteLock, Wait,
 };
 
-use crate::harness::{About, BUDGETS, Suite, TWO_THREADS};
+use crate::harness::{About, BUDGETS, Suite, TWO_LOOKING_BACK, TWO_THREADS};
 use crate::steps::{Protected, beside, soon};
 
 /// A primitive of which the specification's layer makes a lock.
@@ -144,7 +144,7 @@ pub fn models(suite: &mut Suite) {
         operations: "lock, release_fairly, twice each",
         adversary: "none",
     };
-    suite.model(about, BUDGETS, TWO_THREADS, fair_release);
+    suite.model(about, BUDGETS, TWO_LOOKING_BACK, fair_release);
 }
 
 fn all_of<L: Layer>(suite: &mut Suite) {
