@@ -11,12 +11,16 @@ use warded::{
     LocalLock, LocalSemaphore, LockGuard, Permit, ReadWriteLock, UpgradableGuard, WriteGuard,
 };
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
+use crate::harness::{
+    About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED,
+};
 use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon};
 
 /// A primitive, used in a way that excludes everybody else who uses it so.
 pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
     const NAME: &'static str;
+    /// How far two others behind a holder are explored.
+    const BEHIND_A_HOLDER: &'static [Extent];
     type Guard<'a>;
 
     fn with_budget(budget: u16) -> Self;
@@ -28,6 +32,7 @@ pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
 
 impl Exclusive for LocalLock {
     const NAME: &'static str = "lock";
+    const BEHIND_A_HOLDER: &'static [Extent] = THREE_THREADS;
     type Guard<'a> = LockGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -53,6 +58,7 @@ impl Exclusive for LocalLock {
 
 impl Exclusive for LocalSemaphore {
     const NAME: &'static str = "semaphore";
+    const BEHIND_A_HOLDER: &'static [Extent] = CROWDED;
     type Guard<'a> = Permit<'a>;
 
     fn with_budget(budget: u16) -> Self {
@@ -78,6 +84,7 @@ impl Exclusive for LocalSemaphore {
 
 impl Exclusive for ReadWriteLock {
     const NAME: &'static str = "writer";
+    const BEHIND_A_HOLDER: &'static [Extent] = THREE_THREADS;
     type Guard<'a> = WriteGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -112,6 +119,7 @@ impl Pristine for Upgradable {
 
 impl Exclusive for Upgradable {
     const NAME: &'static str = "upgradable";
+    const BEHIND_A_HOLDER: &'static [Extent] = CROWDED;
     type Guard<'a> = UpgradableGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -411,7 +419,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         3,
         "held, unlock, lock; lock within a time; lock twice",
         "timeout",
-        THREE_THREADS,
+        L::BEHIND_A_HOLDER,
         timeout_before_waiter::<L>,
     );
     add(
@@ -429,7 +437,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         3,
         "held, unlock, lock; lock polled once; lock twice",
         "cancelled future",
-        THREE_THREADS,
+        L::BEHIND_A_HOLDER,
         cancel_before_waiter::<L>,
     );
     add(

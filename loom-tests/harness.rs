@@ -34,6 +34,14 @@ const MAX_BRANCHES: usize = 20_000;
 /// The bypass budgets with which every model of a primitive runs.
 pub const BUDGETS: &[u16] = &[0, 1, 2];
 
+/// A model, or one of many that count as one.
+pub struct Program {
+    /// Which of many, as a person writes it.
+    pub text: Option<String>,
+    /// The whole execution, with that bypass budget.
+    pub run: Arc<dyn Fn(u16) + Send + Sync>,
+}
+
 /// What a model is about.
 #[derive(Clone, Serialize)]
 pub struct About {
@@ -91,13 +99,29 @@ pub const TWO_THREADS: &[Extent] = &[
         tier: Tier::Fast,
         weak_without_budget: Bound::Preemptions(1),
         weak: Bound::Preemptions(2),
-        strong: Bound::Preemptions(3),
+        strong: Bound::Preemptions(4),
     },
     Extent {
         tier: Tier::Full,
         weak_without_budget: Bound::Preemptions(2),
         weak: Bound::Preemptions(3),
-        strong: Bound::Preemptions(5),
+        strong: Bound::Preemptions(6),
+    },
+];
+
+/// For two threads that look at the word when they leave, too, and may see a stale one.
+pub const TWO_LOOKING_BACK: &[Extent] = &[
+    Extent {
+        tier: Tier::Fast,
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(4),
+    },
+    Extent {
+        tier: Tier::Full,
+        weak_without_budget: Bound::Preemptions(2),
+        weak: Bound::Preemptions(2),
+        strong: Bound::Preemptions(6),
     },
 ];
 
@@ -105,17 +129,42 @@ pub const TWO_THREADS: &[Extent] = &[
 pub const THREE_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(0),
-        weak: Bound::Preemptions(0),
-        strong: Bound::Preemptions(1),
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(2),
     },
+    THREE_THREADS_AT_LENGTH,
+];
+
+/// For three threads that queue, look, and queue again: without a budget, stale values alone make
+/// many executions.
+pub const CROWDED: &[Extent] = &[
     Extent {
-        tier: Tier::Full,
+        tier: Tier::Fast,
         weak_without_budget: Bound::Preemptions(0),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
+    THREE_THREADS_AT_LENGTH,
 ];
+
+const THREE_THREADS_AT_LENGTH: Extent = Extent {
+    tier: Tier::Full,
+    weak_without_budget: Bound::Preemptions(1),
+    weak: Bound::Preemptions(2),
+    strong: Bound::Preemptions(3),
+};
+
+/// For the smallest programs.
+pub const SMALL_PROGRAMS: &[Extent] = UNBOUNDED;
+
+/// For all others of the generated programs, which are many.
+pub const PROGRAMS: &[Extent] = &[Extent {
+    tier: Tier::Full,
+    weak_without_budget: Bound::Preemptions(0),
+    weak: Bound::Preemptions(1),
+    strong: Bound::Preemptions(2),
+}];
 
 /// When a variant runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -166,6 +215,19 @@ impl Suite {
     ///
     /// The model is the whole execution, and asserts its claim itself.
     pub fn model(&mut self, about: About, budgets: &[u16], extents: &[Extent], model: fn(u16)) {
+        let program = Program { text: None, run: Arc::new(model) };
+        self.programs(about, budgets, extents, vec![program]);
+    }
+
+    /// Many models with one claim, which count as one.
+    pub fn programs(
+        &mut self,
+        about: About,
+        budgets: &[u16],
+        extents: &[Extent],
+        programs: Vec<Program>,
+    ) {
+        let programs: Arc<[Program]> = programs.into();
         for &budget in budgets {
             for loads in [Loads::Weak, Loads::Strong] {
                 let mut covered = None;
@@ -173,7 +235,8 @@ impl Suite {
                     let bound = extent.bound(budget, loads);
                     if covered.replace(bound) != Some(bound) {
                         let about = about.clone();
-                        self.add(Variant { about, budget, loads, bound }, extent.tier, model);
+                        let variant = Variant { about, budget, loads, bound };
+                        self.add(variant, extent.tier, Arc::clone(&programs));
                     }
                 }
             }
@@ -194,7 +257,9 @@ impl Suite {
         let name = format!("checker/{}/{}", words.join("-"), loads.name());
         self.trials.push(Trial::test(name.clone(), move || {
             record(&json!({ "event": "begin", "name": name }));
+            EXPECTED.set(true);
             let seen = run();
+            EXPECTED.set(false);
             let as_expected = seen.iter().map(String::as_str).eq(expected.iter().copied());
             let failure = (!as_expected)
                 .then(|| format!("{name}: loom saw {seen:?}, and {expected:?} was expected"));
@@ -206,9 +271,9 @@ impl Suite {
         }));
     }
 
-    fn add(&mut self, variant: Variant, tier: Tier, model: fn(u16)) {
+    fn add(&mut self, variant: Variant, tier: Tier, programs: Arc<[Program]>) {
         let long = tier == Tier::Full && !self.full;
-        let trial = Trial::test(variant.name(), move || variant.check(model));
+        let trial = Trial::test(variant.name(), move || variant.check(&programs));
         self.trials.push(trial.with_ignored_flag(long));
     }
 
@@ -241,29 +306,37 @@ impl Variant {
         format!("{}/budget={}/{loads}/{bound}", self.about.model, self.budget)
     }
 
-    fn check(&self, model: fn(u16)) -> Result<(), Failed> {
-        let name = self.name();
-        record(&json!({ "event": "begin", "name": name }));
+    fn check(&self, programs: &[Program]) -> Result<(), Failed> {
+        record(&json!({ "event": "begin", "name": self.name() }));
         warded::model::strong_loads(self.loads == Loads::Strong);
         warded::model::weaken(weakened());
 
-        let counts = Arc::new(Counts::default());
-        RUNNING.set(Some(Running { variant: self.clone(), counts: Arc::clone(&counts) }));
-        let budget = self.budget;
-        let explored = explore(self.bound, &counts, move || model(budget));
-        // The panic hook has taken it, and reported, if the model panicked.
-        let running = RUNNING.take();
-        match (explored.verdict(), running) {
-            (Ok(()), _) => {
-                self.record(&explored.counts, explored.seconds, None);
-                Ok(())
+        let (mut executions, mut seconds) = (0, 0.0);
+        for program in programs {
+            let counts = Arc::new(Counts::default());
+            RUNNING.set(Some(Running {
+                variant: self.clone(),
+                program: program.text.clone(),
+                counts: Arc::clone(&counts),
+            }));
+            let (budget, run) = (self.budget, Arc::clone(&program.run));
+            let explored = explore(self.bound, &counts, move || run(budget));
+            // The panic hook has taken it, and reported, if the model panicked.
+            let running = RUNNING.take();
+            match (explored.verdict(), running) {
+                (Ok(()), _) => {
+                    executions += explored.executions();
+                    seconds += explored.seconds;
+                }
+                (Err(why), None) => return Err(why.into()),
+                (Err(why), Some(running)) => return Err(running.report(&why).into()),
             }
-            (Err(why), None) => Err(why.into()),
-            (Err(why), Some(running)) => Err(running.report(&why).into()),
         }
+        self.record(executions, seconds, None);
+        Ok(())
     }
 
-    fn record(&self, counts: &Counts, seconds: f64, failure: Option<&str>) {
+    fn record(&self, executions: u64, seconds: f64, failure: Option<&str>) {
         record(&json!({
             "event": "end",
             "name": self.name(),
@@ -271,7 +344,7 @@ impl Variant {
             "budget": self.budget,
             "loads": self.loads,
             "bound": match self.bound { Bound::None => None, Bound::Preemptions(n) => Some(n) },
-            "executions": counts.begun.load(Ordering::Relaxed),
+            "executions": executions,
             "seconds": seconds,
             "failure": failure,
         }));
@@ -281,20 +354,25 @@ impl Variant {
 /// A model in the course of its run, for the panic hook.
 struct Running {
     variant: Variant,
+    /// Which of many.
+    program: Option<String>,
     counts: Arc<Counts>,
 }
 
 thread_local! {
     static RUNNING: Cell<Option<Running>> = const { Cell::new(None) };
+    /// Whether a panic is what a self-test is there to see.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Running {
     /// Records the failure, and tells it to a person.
     fn report(&self, why: &str) -> String {
-        let Self { variant, counts } = self;
-        variant.record(counts, 0.0, Some(why));
+        let Self { variant, program, counts } = self;
         let (name, executions) = (variant.name(), counts.begun.load(Ordering::Relaxed));
+        variant.record(executions, 0.0, Some(why));
         let About { claim, threads, operations, adversary, .. } = &variant.about;
+        let operations = program.as_deref().unwrap_or(operations);
         let report = format!(
             "{name} FAILED\n  claim:      {claim}\n  threads:    {threads}: {operations}\n  \
              adversary:  {adversary}\n  execution:  {executions}\n  why:        {why}\n  \
@@ -313,6 +391,8 @@ fn report_failures_at_once() {
     panic::set_hook(Box::new(move |info| {
         if let Some(running) = RUNNING.take() {
             running.report(&format!("{} ({})", message(info.payload()), place(info)));
+        } else if EXPECTED.get() {
+            return;
         }
         hook(info);
     }));

@@ -16,6 +16,8 @@ mod manager;
 #[cfg(loom)]
 mod permits;
 #[cfg(loom)]
+mod programs;
+#[cfg(loom)]
 mod readers;
 #[cfg(loom)]
 mod steps;
@@ -30,6 +32,7 @@ fn main() {
     manager::models(&mut suite);
     permits::models(&mut suite);
     readers::models(&mut suite);
+    programs::models(&mut suite);
     layer::models(&mut suite);
     wakers::models(&mut suite);
     suite.run();

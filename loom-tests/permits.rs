@@ -6,7 +6,7 @@ use std::sync::Arc;
 use warded::model::Pristine;
 use warded::{LocalSemaphore, PermitError};
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{CountingWaker, Protected, beside, block_on, poll, poll_with, soon};
 
 type Shared = Protected<LocalSemaphore>;
@@ -89,6 +89,20 @@ fn overtaken(budget: u16) {
         drop(held);
         take_one(shared);
     });
+    finish(&shared, 2);
+}
+
+/// Two are called, one of their permits goes to a newcomer that keeps it, and the first recalls the
+/// second.
+fn recalled(budget: u16) {
+    let shared = semaphore(2, budget);
+    let held = shared.by.permits(2).expect("there are two");
+    let mut kept = None;
+    beside(&shared, &[take_one, take_one], |_| {
+        drop(held);
+        kept = shared.by.try_permit().ok();
+    });
+    drop(kept);
     finish(&shared, 2);
 }
 
@@ -271,8 +285,17 @@ pub fn models(suite: &mut Suite) {
         3,
         "2 of 2 permits given back, 1; 1 twice; 2",
         "newcomers recall whoever was called",
-        THREE_THREADS,
+        CROWDED,
         overtaken,
+    );
+    add(
+        "recalled",
+        LIVE,
+        3,
+        "2 of 2 permits given back, try 1 and keep it; 1; 1",
+        "a newcomer after two were called",
+        THREE_THREADS,
+        recalled,
     );
     add(
         "many-within-time",

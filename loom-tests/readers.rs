@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warded::model::Pristine;
 use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon,
 };
@@ -268,6 +268,27 @@ fn upgrade_before_queued_writer(budget: u16) {
     finish(&shared);
 }
 
+/// The reader has been called when the upgrade comes before it.
+fn upgrade_before_called_reader(budget: u16) {
+    let shared = read_write(budget);
+    let writing = shared.by.write();
+    beside(&shared, &[read_twice], |shared| {
+        shared.data.write();
+        let mut looking = WriteGuard::downgrade_to_upgradable(writing);
+        let reading = shared.by.read_recursive();
+        let seen = shared.data.read();
+        let mut upgrade = Box::pin(UpgradableGuard::upgraded_async(&mut looking));
+        assert!(poll(upgrade.as_mut()).is_pending(), "somebody reads");
+        drop(reading);
+        let writing = block_on(upgrade);
+        assert_eq!(shared.data.read(), seen, "another writer came in between");
+        shared.data.write();
+        drop(writing);
+    });
+    assert_eq!(shared.data.read(), 2);
+    finish(&shared);
+}
+
 fn two_upgrades(budget: u16) {
     let shared = read_write(budget);
     beside(
@@ -390,7 +411,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "write twice; read; read awaited",
         "none",
-        THREE_THREADS,
+        CROWDED,
         two_readers_and_a_writer,
     );
     add(
@@ -493,6 +514,15 @@ pub fn models(suite: &mut Suite) {
         upgrade_before_queued_writer,
     );
     add(
+        "upgrade-before-called-reader",
+        LIVE,
+        2,
+        "write, upgradable, read, upgrade awaited; read twice",
+        "an upgrade after a reader was called",
+        TWO_THREADS,
+        upgrade_before_called_reader,
+    );
+    add(
         "two-upgrades",
         NONE_BETWEEN,
         2,
@@ -507,7 +537,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "upgradable, upgrade polled once; write; read twice",
         "cancelled future",
-        THREE_THREADS,
+        CROWDED,
         cancelled_upgrade,
     );
     add(

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::local::{self, Gated};
 use crate::{LocalLock, LocalSemaphore, ReadWriteLock, manager};
 
-pub use crate::sys::model::{strong_loads, weaken};
+pub use crate::sys::model::{loads_are_strong, strong_loads, weaken};
 
 /// Every named memory ordering of the primitives and of the manager.
 pub fn orderings() -> impl Iterator<Item = (&'static str, Ordering)> {

@@ -41,6 +41,11 @@ pub fn strong_loads(on: bool) {
     STRONG_LOADS.set(on);
 }
 
+/// Whether they are.
+pub fn loads_are_strong() -> bool {
+    STRONG_LOADS.get()
+}
+
 /// Weakens the ordering of one named site (see `local/order.rs`), or of none.
 pub fn weaken(site: Option<(&'static str, Ordering)>) {
     WEAKENED.set(site);

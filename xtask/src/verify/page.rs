@@ -5,35 +5,30 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::records::{About, Checker, Model, Ordering, Record};
+use super::records::{About, Checker, Model, Ordering, Planted, Record};
 
 /// The whole page.
 pub fn write(records: &[Record]) -> Result<String> {
-    let (mut models, mut checkers, mut orderings) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut models, mut checkers) = (Vec::new(), Vec::new());
+    let (mut orderings, mut planted) = (Vec::new(), Vec::new());
     for record in records {
         match record {
             Record::Model(model) => models.push(model),
             Record::Checker(test) => checkers.push(test),
             Record::Ordering(ordering) => orderings.push(ordering),
+            Record::Planted(bug) => planted.push(bug),
         }
     }
     let mut page = include_str!("page/head.md").to_owned();
     model_table(&mut page, &models)?;
     page += include_str!("page/orderings.md");
     ordering_table(&mut page, &orderings)?;
+    page += include_str!("page/planted.md");
+    planted_table(&mut page, &planted)?;
     page += include_str!("page/checker.md");
     checker_table(&mut page, &checkers)?;
     page += include_str!("page/limits.md");
     Ok(page)
-}
-
-/// What the page claims, without how much was explored: models with their claims, orderings with
-/// their verdicts, and what loom sees.
-pub fn claims(page: &str) -> Vec<String> {
-    page.lines()
-        .filter(|line| line.starts_with("| "))
-        .map(|row| row.split(" | ").take(5).collect::<Vec<_>>().join(" | "))
-        .collect()
 }
 
 fn model_table(page: &mut String, models: &[&Model]) -> Result<()> {
@@ -68,17 +63,22 @@ fn model_table(page: &mut String, models: &[&Model]) -> Result<()> {
 
 /// How far the variants of one model went.
 fn explored(variants: &[&Model]) -> String {
-    let mut by_extent: BTreeMap<(&str, Option<u32>), (u64, Vec<u16>)> = BTreeMap::new();
-    for variant in variants {
-        let extent = by_extent.entry((&variant.loads, variant.bound)).or_default();
-        extent.0 += variant.executions;
-        extent.1.push(variant.budget);
+    let mut by_extent: BTreeMap<_, Vec<&Model>> = BTreeMap::new();
+    for &variant in variants {
+        by_extent.entry((&variant.loads, variant.bound)).or_default().push(variant);
     }
     let extents: Vec<_> = by_extent
         .into_iter()
-        .map(|((loads, bound), (executions, budgets))| {
-            let how = bound.map_or("exhaustive".to_owned(), |n| format!("at most {n} preemptions"));
-            let budgets: Vec<_> = budgets.iter().map(ToString::to_string).collect();
+        .map(|((loads, bound), variants)| {
+            let how = match bound {
+                None => "exhaustive".to_owned(),
+                Some(0) => "no preemption".to_owned(),
+                Some(1) => "at most 1 preemption".to_owned(),
+                Some(n) => format!("at most {n} preemptions"),
+            };
+            let executions: u64 = variants.iter().map(|variant| variant.executions).sum();
+            let budgets: Vec<_> =
+                variants.iter().map(|variant| variant.budget.to_string()).collect();
             format!("{loads}, B = {}: {executions}, {how}", budgets.join(", "))
         })
         .collect();
@@ -87,10 +87,13 @@ fn explored(variants: &[&Model]) -> String {
 
 fn ordering_table(page: &mut String, orderings: &[&Ordering]) -> Result<()> {
     if orderings.is_empty() {
-        writeln!(page, "Not run yet: `cargo xtask verify --full` does.")?;
+        writeln!(page, "Not run yet: `cargo xtask verify --orderings` does.")?;
         return Ok(());
     }
-    writeln!(page, "| site | ordering | weakened to | verdict | killed by, after executions |")?;
+    writeln!(
+        page,
+        "| site | ordering | weakened to | verdict | found first by, in its execution |"
+    )?;
     writeln!(page, "|---|---|---|---|---|")?;
     for Ordering { site, ordering, weaker, killed_by } in orderings {
         let (verdict, killer) = match killed_by {
@@ -98,6 +101,23 @@ fn ordering_table(page: &mut String, orderings: &[&Ordering]) -> Result<()> {
             None => ("survives", "see below".to_owned()),
         };
         writeln!(page, "| {site} | {ordering} | {weaker} | {verdict} | {killer} |")?;
+    }
+    Ok(())
+}
+
+fn planted_table(page: &mut String, planted: &[&Planted]) -> Result<()> {
+    if planted.is_empty() {
+        writeln!(page, "Not run yet.")?;
+        return Ok(());
+    }
+    writeln!(page, "| bug | edit | found first by, in its execution |")?;
+    writeln!(page, "|---|---|---|")?;
+    for Planted { bug, edit, found_by } in planted {
+        let finder = match found_by {
+            Some((model, execution)) => format!("{model}, {execution}"),
+            None => "**nobody**".to_owned(),
+        };
+        writeln!(page, "| {bug} | {edit} | {finder} |")?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub enum Record {
     Model(Model),
     Checker(Checker),
     Ordering(Ordering),
+    Planted(Planted),
 }
 
 /// A model in one variant.
@@ -74,6 +75,17 @@ pub struct Ordering {
     pub killed_by: Option<(String, u64)>,
 }
 
+/// A bug that somebody planted in a copy of the sources, for the models to find.
+#[derive(Serialize, Deserialize)]
+pub struct Planted {
+    /// What it makes of the algorithm.
+    pub bug: String,
+    /// Where, and how.
+    pub edit: String,
+    /// Which model failed first, after how many executions.
+    pub found_by: Option<(String, u64)>,
+}
+
 impl Record {
     /// By what it is known.
     pub fn key(&self) -> String {
@@ -81,6 +93,7 @@ impl Record {
             Self::Model(model) => model.name.clone(),
             Self::Checker(test) => test.name.clone(),
             Self::Ordering(ordering) => format!("ordering {}", ordering.site),
+            Self::Planted(planted) => format!("planted {}", planted.bug),
         }
     }
 
@@ -89,7 +102,7 @@ impl Record {
         match self {
             Self::Model(model) => Some(&model.name),
             Self::Checker(test) => Some(&test.name),
-            Self::Ordering(_) => None,
+            Self::Ordering(_) | Self::Planted(_) => None,
         }
     }
 
@@ -102,7 +115,7 @@ impl Record {
         let (name, failure) = match self {
             Self::Model(model) => (&model.name, &model.failure),
             Self::Checker(test) => (&test.name, &test.failure),
-            Self::Ordering(_) => return None,
+            Self::Ordering(_) | Self::Planted(_) => return None,
         };
         failure.as_ref().map(|why| format!("{name}: {why}"))
     }
