@@ -41,6 +41,15 @@ WARDED_BENCH_RECORD=true cargo bench --bench uncontended
 - Rivals without data of their own (saa) have it beside them; std's semaphore is a `Mutex` and a \
   `Condvar`; tokio's locks are used by threads through their blocking methods, its semaphore \
   through a `block_on`.
+
+## What these figures do not show
+
+- The rows of threads are five rounds beside std and parking_lot 0.13 only, on a machine that was not \
+  quiet: a first look. Tasks, semaphores under contention and long read-write sections are not \
+  recorded yet, nor are the other rivals under contention.
+- The default bypass budgets, 1024 each, come from measurements of the engine's first sketch, where \
+  64 and less collapsed and thousands cost little. A sweep of this engine (`--sweep`) is still to be \
+  recorded.
 ";
 
 /// Writes the page, and draws its pictures.

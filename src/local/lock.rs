@@ -97,7 +97,7 @@ impl LocalLock {
 }
 
 impl LocalLock {
-    /// The bypass budget of a lock for which none was chosen. How it was measured is in
+    /// The bypass budget of a lock for which none was chosen. Where it comes from is in
     /// docs/performance.md.
     pub const DEFAULT_BYPASS: u16 = 1024;
 

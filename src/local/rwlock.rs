@@ -103,7 +103,7 @@ impl<T: ?Sized + UnwindSafe> UnwindSafe for ReadWriteLock<T> {}
 impl<T: ?Sized + UnwindSafe> RefUnwindSafe for ReadWriteLock<T> {}
 
 impl ReadWriteLock {
-    /// The bypass budget of a lock for which none was chosen. How it was measured is in
+    /// The bypass budget of a lock for which none was chosen. Where it comes from is in
     /// docs/performance.md.
     pub const DEFAULT_BYPASS: u16 = 1024;
 

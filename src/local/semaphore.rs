@@ -59,7 +59,7 @@ impl LocalSemaphore {
     /// The most permits that a semaphore can have, free or taken.
     pub const MAX_PERMITS: u32 = word::MAX_PERMITS;
 
-    /// The bypass budget of a semaphore for which none was chosen. How it was measured is in
+    /// The bypass budget of a semaphore for which none was chosen. Where it comes from is in
     /// docs/performance.md.
     pub const DEFAULT_BYPASS: u16 = 1024;
 
