@@ -328,7 +328,7 @@ pub fn models(suite: &mut Suite) {
         "release · get, lock, drop",
         "cancel",
         TWO_THREADS,
-        { cancelled_before_waiter },
+        cancelled_before_waiter,
     );
     add("release-elsewhere", record, 2, "acquire · release", "none", UNBOUNDED, release_elsewhere);
     add("double-release", record, 2, "release · release", "none", UNBOUNDED, double_release);
