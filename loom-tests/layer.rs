@@ -6,7 +6,7 @@ use warded::{
     ReadWriteLock, Wait,
 };
 
-use crate::harness::{About, BUDGETS, Suite, TWO_LOOKING_BACK, TWO_THREADS};
+use crate::harness::{About, BUDGETS, Suite, TWO_LOOKING_BACK, TWO_THREADS, UNBOUNDED};
 use crate::steps::{Protected, beside, soon};
 
 /// A primitive of which the specification's layer makes a lock.
@@ -119,6 +119,26 @@ fn release_without_hold<L: Layer>(budget: u16) {
     finish(&shared);
 }
 
+/// Whoever ends another's hold sees what that one did before: its permits are taken by then.
+fn handed_over<L: Layer>(budget: u16) {
+    let shared = Protected::new(L::with_budget(budget));
+    beside(
+        &shared,
+        &[|shared| {
+            if shared.by.release().is_ok() || shared.by.release().is_ok() {
+                shared.data.read();
+            }
+        }],
+        |shared| {
+            shared.data.write();
+            assert!(shared.by.acquire(Wait::Forever));
+        },
+    );
+    // Both attempts may have come too early.
+    let _ = shared.by.release();
+    finish(&shared);
+}
+
 fn fair_release(budget: u16) {
     let shared = Protected::new(LocalLock::new(()).with_bypass(budget));
     fn twice_fairly(shared: &Protected<LocalLock>) {
@@ -156,6 +176,14 @@ fn all_of<L: Layer>(suite: &mut Suite) {
         adversary: "a hold that another thread ends",
     };
     suite.model(elsewhere, BUDGETS, TWO_THREADS, ended_elsewhere::<L>);
+    let over = About {
+        model: format!("{}/handed-over", L::NAME),
+        claim: "whoever ends a hold sees what its beginner did before it began",
+        threads: 2,
+        operations: "acquire; try to release, twice",
+        adversary: "a hold that another thread ends",
+    };
+    suite.model(over, BUDGETS, UNBOUNDED, handed_over::<L>);
     let without = About {
         model: format!("{}/release-without-hold", L::NAME),
         claim: "release ends a hold that acquire began, once, and nothing else",

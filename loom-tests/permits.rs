@@ -7,7 +7,9 @@ use warded::model::Pristine;
 use warded::{LocalSemaphore, PermitError};
 
 use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
-use crate::steps::{CountingWaker, Protected, beside, block_on, poll, poll_with, soon};
+use crate::steps::{
+    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon,
+};
 
 type Shared = Protected<LocalSemaphore>;
 
@@ -157,6 +159,28 @@ fn all_called_at_once(budget: u16) {
     for waiter in waiters {
         drop(block_on(waiter));
     }
+    finish(&shared, 3);
+}
+
+/// Between a releaser's look at the word and its taking the list, another has had the list, and has
+/// left the same word behind: the second's turn still is to come.
+fn same_word_again(budget: u16) {
+    fn queue_and_leave(shared: &Shared) {
+        for _ in 0..2 {
+            drop(poll_and_drop(shared.by.permit_async()));
+        }
+    }
+    let shared = semaphore(3, budget);
+    let mut one = shared.by.permits(3).expect("there are three");
+    let two = one.split(2).expect("two of three");
+    let mut first = Box::pin(shared.by.permit_async());
+    let mut second = Box::pin(shared.by.permits_async(2));
+    assert!(poll(first.as_mut()).is_pending());
+    assert!(poll(second.as_mut()).is_pending());
+    beside(&shared, &[queue_and_leave], |_| drop(one));
+    drop(two);
+    drop(block_on(first));
+    drop(block_on(second));
     finish(&shared, 3);
 }
 
@@ -332,6 +356,15 @@ pub fn models(suite: &mut Suite) {
         "more waiters than one batch",
         TWO_THREADS,
         all_called_at_once,
+    );
+    add(
+        "same-word-again",
+        LIVE,
+        2,
+        "1 of 3 given back before 2 futures; 1 polled once, twice",
+        "cancelled future",
+        TWO_THREADS,
+        same_word_again,
     );
     add("close", LIVE, 3, "closed; 1 twice; 1 awaited", "close", THREE_THREADS, close);
     add("added", LIVE, 2, "1 added; 1 twice", "nobody gives back", TWO_THREADS, added);

@@ -26,11 +26,11 @@ const PAGE: &str = "docs/verification.md";
 /// Model-check the primitives with loom, and write docs/verification.md.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Bring in the long tier, and weaken each memory ordering: hours instead of minutes.
+    /// Bring in the long tier, and weaken each memory ordering then: hours instead of minutes.
     #[arg(long)]
     full: bool,
-    /// Weaken each memory ordering in turn, and see which model of the fast tier finds it out.
-    #[arg(long)]
+    /// Only weaken each memory ordering in turn, and see which model of the fast tier finds it out.
+    #[arg(long, conflicts_with_all = ["full", "filter"])]
     orderings: bool,
     /// Only the models whose name has this in it. Writes no page.
     #[arg(long)]
@@ -44,42 +44,62 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask/ has a parent")?;
     let models = Models::build(root, args.full)?;
+    let mut evidence = Evidence::read(root)?;
 
-    let ran = models.run(args.filter.as_deref())?;
-    let failures: Vec<_> = ran.iter().filter_map(Record::failure).collect();
-    ensure!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
-    println!("{} models and self-tests passed", ran.len());
-    if args.filter.is_some() {
-        return Ok(());
+    if !args.orderings {
+        let ran = models.run(args.filter.as_deref())?;
+        let failures: Vec<_> = ran.iter().filter_map(Record::failure).collect();
+        ensure!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+        println!("{} models and self-tests passed", ran.len());
+        evidence.renew(ran, &models.all);
     }
-
-    let mut new = ran;
-    if args.full || args.orderings {
-        new.extend(models.weaken_each()?.into_iter().map(Record::Ordering));
-    }
-    let evidence = merge(records::read(&root.join(EVIDENCE))?, new, &models.all);
-    let page = page::write(&evidence)?;
     if args.check {
         let committed = fs::read_to_string(root.join(PAGE)).context(PAGE)?;
         // Loom explores in the same order each time, so even the counts are the same.
-        ensure!(committed == page, "{PAGE} is not what the models show: run `cargo xtask verify`");
+        ensure!(
+            committed == page::write(evidence.records())?,
+            "{PAGE} is not what the models show: run `cargo xtask verify`"
+        );
         println!("{PAGE} is what the models show");
-    } else {
-        records::write(&root.join(EVIDENCE), &evidence)?;
-        fs::write(root.join(PAGE), page).context(PAGE)?;
+    } else if args.filter.is_none() {
+        evidence.write(root)?;
         println!("{PAGE} written");
+    }
+
+    if args.full || args.orderings {
+        for (site, ordering) in models.sites()? {
+            let weakened = models.weaken(site, ordering)?;
+            evidence.renew(vec![Record::Ordering(weakened)], &models.all);
+            // Each may have taken long.
+            evidence.write(root)?;
+        }
     }
     Ok(())
 }
 
-/// What is known already, with what has run instead of its earlier self, and without models that
-/// are no more.
-fn merge(known: Vec<Record>, ran: Vec<Record>, all: &BTreeSet<String>) -> Vec<Record> {
-    let mut merged: BTreeMap<_, _> =
-        known.into_iter().map(|record| (record.key(), record)).collect();
-    merged.retain(|_, record| record.name().is_none_or(|name| all.contains(name)));
-    merged.extend(ran.into_iter().map(|record| (record.key(), record)));
-    merged.into_values().collect()
+/// What is known from all runs, by its key.
+struct Evidence(BTreeMap<String, Record>);
+
+impl Evidence {
+    fn read(root: &Path) -> Result<Self> {
+        let known = records::read(&root.join(EVIDENCE))?;
+        Ok(Self(known.into_iter().map(|record| (record.key(), record)).collect()))
+    }
+
+    /// Puts what has run instead of its earlier self, and forgets models that are no more.
+    fn renew(&mut self, ran: Vec<Record>, all: &BTreeSet<String>) {
+        self.0.retain(|_, record| record.name().is_none_or(|name| all.contains(name)));
+        self.0.extend(ran.into_iter().map(|record| (record.key(), record)));
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.0.values()
+    }
+
+    fn write(&self, root: &Path) -> Result<()> {
+        records::write(&root.join(EVIDENCE), self.records())?;
+        fs::write(root.join(PAGE), page::write(self.records())?).context(PAGE)
+    }
 }
 
 /// The test binary with all models.
@@ -90,6 +110,8 @@ struct Models {
     expected: BTreeSet<String>,
     /// The names of all.
     all: BTreeSet<String>,
+    /// How many there are in the fast tier.
+    fast: usize,
     full: bool,
 }
 
@@ -122,8 +144,9 @@ impl Models {
         };
         let all = list(&[])?;
         let long = list(&["--ignored"])?;
+        let fast = all.len() - long.len();
         let expected = if full { all.clone() } else { all.difference(&long).cloned().collect() };
-        Ok(Self { binary, records: target.join("records.jsonl"), expected, all, full })
+        Ok(Self { binary, records: target.join("records.jsonl"), expected, all, fast, full })
     }
 
     /// Runs the tier's models, and gives the records of all that were to run.
@@ -164,28 +187,32 @@ impl Models {
         command
     }
 
-    /// Weakens one memory ordering after the other, each in a process of its own, since loom may
-    /// abort, until a model fails.
-    fn weaken_each(&self) -> Result<Vec<Ordering>> {
-        let sites = records::sites(&self.records)?;
-        let fast = self.expected.len();
-        let mut weakened = Vec::new();
-        for (site, ordering) in sites {
-            println!("{site}: {ordering} weakened to Relaxed");
-            let mut command = self.command();
-            command.env(WEAKEN, format!("{site}=Relaxed")).stderr(Stdio::null());
-            let mut run = Run::start(command, &self.records, fast)?;
-            while !run.step()? && run.failed.is_none() {}
-            let killed_by = run.failed.take();
-            let (ended, begun) = run.finish()?;
-            ensure!(
-                killed_by.is_some() || ended.len() >= fast,
-                "the run with {site} weakened broke off in {begun:?}"
-            );
-            println!("  {}", killed_by.as_ref().map_or("survives", |killer| killer.0.as_str()));
-            weakened.push(Ordering { site, ordering, weaker: "Relaxed".to_owned(), killed_by });
-        }
-        Ok(weakened)
+    /// The named memory orderings.
+    fn sites(&self) -> Result<Vec<(String, String)>> {
+        let mut command = self.command();
+        command.args(["--exact", "no model"]);
+        let mut run = Run::start(command, &self.records, 0)?;
+        while !run.step()? {}
+        run.finish()?;
+        records::sites(&self.records)
+    }
+
+    /// Weakens one memory ordering, in a process of its own, since loom may abort, until a model
+    /// of the fast tier fails.
+    fn weaken(&self, site: String, ordering: String) -> Result<Ordering> {
+        println!("{site}: {ordering} weakened to Relaxed");
+        let mut command = self.command();
+        command.env(WEAKEN, format!("{site}=Relaxed")).stderr(Stdio::null());
+        let mut run = Run::start(command, &self.records, self.fast)?;
+        while !run.step()? && run.failed.is_none() {}
+        let killed_by = run.failed.take();
+        let (ended, begun) = run.finish()?;
+        ensure!(
+            killed_by.is_some() || ended.len() == self.fast,
+            "the run with {site} weakened broke off in {begun:?}"
+        );
+        println!("  {}", killed_by.as_ref().map_or("survives", |killer| killer.0.as_str()));
+        Ok(Ordering { site, ordering, weaker: "Relaxed".to_owned(), killed_by })
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::records::{About, Checker, Model, Ordering, Planted, Record};
 
 /// The whole page.
-pub fn write(records: &[Record]) -> Result<String> {
+pub fn write<'a>(records: impl Iterator<Item = &'a Record>) -> Result<String> {
     let (mut models, mut checkers) = (Vec::new(), Vec::new());
     let (mut orderings, mut planted) = (Vec::new(), Vec::new());
     for record in records {

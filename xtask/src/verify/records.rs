@@ -143,8 +143,8 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
     text.lines().map(|line| serde_json::from_str(line).context(line.to_owned())).collect()
 }
 
-pub fn write(path: &Path, records: &[Record]) -> Result<()> {
-    let lines = records.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+pub fn write<'a>(path: &Path, records: impl Iterator<Item = &'a Record>) -> Result<()> {
+    let lines = records.map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
