@@ -12,3 +12,5 @@ pub mod teller;
 mod waitlist;
 #[path = "../../../../src/local/word.rs"]
 pub mod word;
+
+pub(crate) use order::Site;

@@ -6,8 +6,6 @@
 
 #![allow(dead_code, reason = "the engine has more than is driven here")]
 
-#[path = "../../../../src/error.rs"]
-mod error;
 mod local;
 mod sys;
 #[path = "../../../../src/wait.rs"]
@@ -20,7 +18,6 @@ use std::task::{Context, Poll, Wake};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use error::LockError;
 use local::gate::{Gate, Request, Urgency};
 use local::teller::Teller;
 use sys::{LOG, begin, mark, random};
@@ -29,11 +26,9 @@ use wait::Wait;
 /// Who is told of waits.
 const NOBODY: Teller<'_> = Teller::of(None);
 
-/// What error.rs names of the semaphore.
-struct LocalSemaphore;
-
-impl LocalSemaphore {
-    const MAX_PERMITS: u32 = local::word::MAX_PERMITS;
+/// What wait.rs names of the crate's errors.
+enum LockError {
+    InvalidWait,
 }
 
 struct Wakes(Thread);
