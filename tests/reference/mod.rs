@@ -149,7 +149,8 @@ impl Reference {
         let outcome = if self.closed {
             Outcome::Closed
         } else if turn == Turn::Dismissed {
-            Outcome::TooMany { max: self.total }
+            // There were fewer than it needs when it was dismissed, whatever there is now.
+            Outcome::TooMany { max: self.total.min(self.queue[place].need - 1) }
         } else {
             if turn == Turn::Come {
                 self.recall();
