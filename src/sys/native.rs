@@ -141,6 +141,7 @@ pub(crate) fn wall_clock() -> u64 {
         seconds: i64,
         nanoseconds: i64,
     }
+    // SAFETY: as POSIX declares it, for the layout above.
     unsafe extern "C" {
         fn clock_gettime(clock: i32, time: *mut Time) -> i32;
     }

@@ -4,7 +4,7 @@
 //! Lua 5.1 as Redis does, and virtual time. Messages are delayed, lost with their connection, sent
 //! twice, and arrive up to 40 s late; processes are paused; callers come, go, and drop their
 //! futures. A seed decides all of it, so a failure can be repeated: it is printed. This is chance,
-//! not exhaustion: tests/redis-check explores the scripts exhaustively, at small scope.
+//! not exhaustion: tests/redis-check searches the scripts at small scope, and says what it cut.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
