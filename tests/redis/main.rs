@@ -2,6 +2,7 @@
 //! breaks what lies between.
 #![cfg(all(not(loom), feature = "redis"))]
 
+mod cluster;
 mod errors;
 mod failures;
 mod locking;

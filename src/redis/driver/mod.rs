@@ -7,6 +7,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod clock;
+mod cluster;
 mod link;
 pub(crate) mod slot;
 
@@ -21,14 +22,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::aio::{MultiplexedConnection, PubSubStream};
+use redis::aio::PubSubStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Sleep;
 
 use self::cell::Cell;
 pub use self::link::RedisServer;
+use self::link::{Found, Link};
 use self::slot::{Grant, Outcome, Slot};
-use super::client::{Action, Answer, AskId, CallId, Client, Event, HoldId, Reply, Temper};
+use super::client::{Action, Answer, AskId, CallId, Client, Event, HoldId, NodeId, Reply, Temper};
 use super::error::{Loss, RedisError};
 use super::lease::Moment;
 
@@ -74,7 +76,7 @@ pub(crate) fn start(setup: Setup) -> io::Result<UnboundedSender<Message>> {
             messages,
             closed: false,
             connecting: None,
-            connection: None,
+            link: None,
             asked: FuturesUnordered::new(),
             subscribing: None,
             subscription: None,
@@ -101,9 +103,9 @@ fn entropy() -> io::Result<impl FnMut() -> u128 + Send> {
     })
 }
 
-type Connected = Result<(MultiplexedConnection, u64, Moment), RedisError>;
+type Connected = Result<Found, RedisError>;
 type Later<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
-type Asked = Pin<Box<dyn Future<Output = (CallId, Result<Reply, RedisError>)>>>;
+type Asked = Pin<Box<dyn Future<Output = (CallId, NodeId, Result<Reply, RedisError>)>>>;
 
 struct Driver {
     client: Client,
@@ -115,8 +117,8 @@ struct Driver {
     messages: UnboundedReceiver<Message>,
     closed: bool,
     connecting: Later<Connected>,
-    connection: Option<MultiplexedConnection>,
-    /// The requests on this connection that are not answered.
+    link: Option<Link>,
+    /// The requests on this link that are not answered.
     asked: FuturesUnordered<Asked>,
     subscribing: Later<Result<PubSubStream, RedisError>>,
     subscription: Option<PubSubStream>,
@@ -198,23 +200,28 @@ impl Driver {
         {
             self.connecting = None;
             match connected {
-                Ok((connection, server, sent)) => {
-                    self.connection = Some(connection);
-                    events.push(Event::Up { server, sent });
+                Ok(Found { link, node, time, sent }) => {
+                    self.link = Some(link);
+                    events.push(Event::Up { node, server: time, sent });
                 }
                 Err(failure) => events.push(Event::Down { failure }),
             }
         }
-        while let Poll::Ready(Some((call, reply))) = self.asked.poll_next_unpin(cx) {
-            match reply {
+        while let Poll::Ready(Some((call, node, reply))) = self.asked.poll_next_unpin(cx) {
+            match (reply, &self.link) {
                 // One broken answer is a broken connection: all others on it are lost, too.
-                Err(failure) if failure.is_about_the_link() => {
+                (Err(failure), Some(Link::One(_))) if failure.is_about_the_link() => {
                     self.asked.clear();
-                    self.connection = None;
+                    self.link = None;
                     events.push(Event::Down { failure });
                 }
-                reply => events.push(Event::Reply { call, reply }),
+                (reply, _) => events.push(Event::Reply { call, node, reply }),
             }
+        }
+        if let Some(Link::Cluster(cluster)) = &self.link
+            && cluster.poll_changed(cx)
+        {
+            events.push(Event::Changed);
         }
     }
 
@@ -254,20 +261,30 @@ impl Driver {
                 match action {
                     Action::Connect => {
                         self.asked.clear();
-                        self.connection = None;
+                        self.link = None;
                         let connect = self.setup.server.clone().connect(self.setup.connect_timeout);
                         self.connecting = Some(Box::pin(connect));
                     }
                     Action::Send { call, request } => {
-                        // Without a connection the client knows that this was not sent.
-                        if let Some(connection) = self.connection.clone() {
-                            let asked = link::ask(connection, request, self.channel.clone());
-                            self.asked.push(Box::pin(async move { (call, asked.await) }));
+                        // Without a link the client knows that this was not sent.
+                        if let Some(link) = self.link.clone() {
+                            let channel = self.channel.clone();
+                            self.asked.push(Box::pin(link.ask(call, request, channel)));
                         }
                     }
+                    Action::Break { call, failure } => match &self.link {
+                        Some(Link::One(_)) => {
+                            self.asked.clear();
+                            self.link = None;
+                            self.client.on(clock::now(), Event::Down { failure }, actions);
+                        }
+                        Some(Link::Cluster(cluster)) => cluster.break_off(call, failure),
+                        None => {}
+                    },
                     Action::Listen => {
-                        let (server, channel) = (self.setup.server.clone(), self.channel.clone());
-                        let subscribe = server.subscribe(channel, self.setup.connect_timeout);
+                        let (server, link) = (self.setup.server.clone(), self.link.clone());
+                        let (channel, within) = (self.channel.clone(), self.setup.connect_timeout);
+                        let subscribe = server.subscribe(link, channel, within);
                         self.subscription = None;
                         self.subscribing = Some(Box::pin(subscribe));
                     }
