@@ -252,7 +252,7 @@ fn failure_15_a_slot_that_is_moving_is_told_apart() {
     let [name, ..] = cluster.names();
     let (slot, old, new) = (cluster.slot(&name), &cluster.masters[0], &cluster.masters[1]);
     let patient = RedisLock::new(&name, cluster.source()).unwrap();
-    let hasty = RedisSource::builder(cluster.server()).patience(300 * MS).build().unwrap();
+    let hasty = RedisSource::builder(cluster.server()).patience(2_000 * MS).build().unwrap();
     let hasty = RedisLock::new(&name, hasty).unwrap();
     patient.lock().unwrap().release().unwrap();
     let (from, to) = (id(old), id(new));
@@ -309,18 +309,13 @@ fn failure_12_a_server_of_a_cluster_restarts() {
     let lock = RedisLock::builder(&name, cluster.source()).ttl(60_000 * MS).build().unwrap();
     let held = lock.lock().unwrap();
     let fence = held.fence();
-    let hasty = || RedisSource::builder(cluster.server()).patience(300 * MS).build().unwrap();
+    let hasty = || RedisSource::builder(cluster.server()).patience(1_500 * MS).build().unwrap();
     let (down, gone) = (hasty(), hasty());
     let there = RedisLock::new(&elsewhere, down).unwrap();
     let here = RedisLock::new(&name, gone).unwrap();
     cluster.masters[0].kill();
     // A cluster that does not serve all slots serves none.
-    let mut refused = there.try_lock();
-    until("it is down", || {
-        refused = there.try_lock();
-        refused.is_err()
-    });
-    assert!(matches!(refused, Err(RedisError::ClusterDown(_))), "{refused:?}");
+    until("it is down", || matches!(there.try_lock(), Err(RedisError::ClusterDown(_))));
     let refused = here.try_lock();
     assert!(
         matches!(refused, Err(RedisError::Unreachable(_) | RedisError::ClusterDown(_))),
@@ -348,7 +343,7 @@ fn a_server_of_a_cluster_that_hangs_does_not_hold_up_the_others() {
     let [hangs, works, _] = cluster.names();
     let source = RedisSource::builder(cluster.server())
         .patience(Duration::from_secs(30))
-        .answer_timeout(2_000 * MS)
+        .answer_timeout(4_000 * MS)
         .build()
         .unwrap();
     let build = |name: &str| RedisLock::new(name, source.clone()).unwrap();
@@ -359,8 +354,8 @@ fn a_server_of_a_cluster_that_hangs_does_not_hold_up_the_others() {
         let waiting = scope.spawn(|| hangs.lock().unwrap());
         let began = Instant::now();
         let mut slowest = Duration::ZERO;
-        // The answer timeout is 2 s, so the connection to the other one is made anew in this time.
-        while began.elapsed() < 5_000 * MS {
+        // The answer timeout is 4 s, so the connection to the other one is made anew in this time.
+        while began.elapsed() < 7_000 * MS {
             let asked = Instant::now();
             works.lock().unwrap().release().unwrap();
             slowest = slowest.max(asked.elapsed());
@@ -369,7 +364,7 @@ fn a_server_of_a_cluster_that_hangs_does_not_hold_up_the_others() {
         println!("the slowest lock and release beside it took {slowest:?}");
         assert!(!waiting.is_finished());
         cluster.masters[0].signal("CONT");
-        assert!(slowest < 1_500 * MS, "{slowest:?}");
+        assert!(slowest < 3_500 * MS, "{slowest:?}");
         waiting.join().unwrap().release().unwrap();
     });
 }

@@ -139,7 +139,7 @@ fn failure_27_loading() {
     }
     assert_error!(quick, RedisError::Loading(_));
     // Who has patience waits for the server to be ready.
-    let patient = RedisSource::builder(server.client()).patience(30_000 * MS).build().unwrap();
+    let patient = RedisSource::builder(server.client()).patience(120_000 * MS).build().unwrap();
     RedisLock::new("jobs", patient).unwrap().lock().unwrap().release().unwrap();
 }
 

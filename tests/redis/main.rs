@@ -11,6 +11,7 @@ mod process;
 mod proxy;
 mod server;
 mod states;
+mod tls;
 mod topology;
 mod waiting;
 

