@@ -106,7 +106,8 @@ pub(crate) struct Spin(u32);
 
 impl Spin {
     const ROUNDS: u32 = 10;
-    const LOOKS: u32 = 50;
+    const LOOKS: u32 = 20;
+    const PAUSES: u32 = 4;
 
     pub(crate) const fn blocking() -> Self {
         Self(Self::ROUNDS * Self::LOOKS)
@@ -125,7 +126,7 @@ impl Spin {
         if self.0.is_multiple_of(Self::LOOKS) {
             thread::yield_now();
         } else {
-            hint::spin_loop();
+            (0..Self::PAUSES).for_each(|_| hint::spin_loop());
         }
         self.0 -= 1;
         true
