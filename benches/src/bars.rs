@@ -12,7 +12,7 @@ pub struct Bar {
     pub claim: String,
     /// What it has to be.
     pub bound: Bound,
-    /// What it is: always a ratio.
+    /// What it is: a ratio, unless the claim names a unit.
     pub measured: f64,
 }
 
@@ -150,4 +150,46 @@ pub fn queued(rows: &[Figures<f64>]) -> Vec<Bar> {
                 / few.series[0].median(|&nanos| nanos).value,
         })
         .collect()
+}
+
+/// The bars of a row of a lock in Redis.
+pub fn remote(figures: &Figures<f64>) -> Vec<Bar> {
+    let [ours, bare, others @ ..] = &*figures.series else { return vec![] };
+    let ratio = |other: &Series<f64>| ours.ratio(other, |&nanos| nanos).value;
+    let bar =
+        |claim: String, bound, measured| Bar { row: figures.row.clone(), claim, bound, measured };
+    let (_, row) = figures.row.split_once('/').unwrap_or_default();
+    match row {
+        "server time of a pair" => {
+            let micros = ours.median(|&nanos| nanos / 1e3).value;
+            vec![bar("µs".to_owned(), Bound::AtMost(12.0), micros)]
+        }
+        "commands a handover" => {
+            let [fewest, .., most] = &*figures.series else { return vec![] };
+            let claim = format!("commands with {}, of those with {}", most.rival, fewest.rival);
+            let commands = |series: &Series<f64>| series.median(|&commands| commands).value;
+            vec![bar(claim, Bound::AtMost(1.1), commands(most) / commands(fewest))]
+        }
+        "pair of one of 1,000 tasks" => {
+            let claim = format!("throughput, of {}", bare.rival);
+            vec![bar(claim, Bound::AtLeast(0.7), 1.0 / ratio(bare))]
+        }
+        _ => {
+            let of_bare = if row.starts_with("handover") {
+                Some(3.0)
+            } else if row.ends_with("0.2 ms") {
+                Some(1.15)
+            } else {
+                None
+            };
+            let others = others.iter().filter(|other| !other.rival.starts_with("bare"));
+            let others = others.map(|other| {
+                bar(format!("time, of {}'s", other.rival), Bound::AtMost(1.0), ratio(other))
+            });
+            let of_bare = of_bare.map(|bound| {
+                bar(format!("time, of {}'s", bare.rival), Bound::AtMost(bound), ratio(bare))
+            });
+            of_bare.into_iter().chain(others).collect()
+        }
+    }
 }
