@@ -61,6 +61,22 @@ cargo xtask bench                                # everything, with Python's loc
 ";
 
 const REMOTE: &str = "\
+A pair is two calls of scripts here, and `SET` and one call in the rows `bare`. rslock, redis-lock and \
+distributed-lock-redis send what `bare` sends, from the caller's own task; where nobody contends they \
+cost that, and less than this lock. redlock makes a connection for each command. None of them has a \
+fence or a queue: who finds the lock taken asks again after a random time, which is what the handover \
+takes there; distributed-lock-redis gives up at once.
+
+What a pair of ours costs more is, first, two changes of thread for each request, to the driver's \
+thread and back, which are also why dropped futures and guards are always cleaned up; and then the \
+server's time. A server that gets one request at a time finds its caches cold, so the scripts take \
+nearly twice as long there as in a pipeline. That a thread wakes late on a machine that others use \
+weighs more on us than on `bare`, which has one thread to wake instead of three.
+
+The bar of the handover is three round trips on a connection in use; on loopback three of one that has \
+rested as long as the waiter has, since waking up is most of either there. The bar of the tasks is \
+by bare calls of the lock's own scripts; the third row is what two thirds less work for the server would \
+give.
 ";
 
 /// Writes the page, and draws its pictures.
