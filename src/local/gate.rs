@@ -239,7 +239,8 @@ impl Gate {
         let waiter = waiter.as_ref();
         let parker = Parker::new();
         loop {
-            match waiter.attempt(|| WakeHandle::Thread(parker.unparker()), Spin::blocking()) {
+            match waiter.attempt(|| WakeHandle::Thread(parker.unparker()), Spin::blocking(deadline))
+            {
                 Step::Entered => return Ok(()),
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Asleep => {}
