@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 
 use warded::model::Pristine;
 use warded::{
@@ -12,9 +13,9 @@ use warded::{
 };
 
 use crate::harness::{
-    About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED,
+    About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_LOOKING_BACK, TWO_THREADS, UNBOUNDED,
 };
-use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon};
+use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon, step};
 
 /// A primitive, used in a way that excludes everybody else who uses it so.
 pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
@@ -154,6 +155,7 @@ fn finish<L: Exclusive>(shared: &Shared<L>) {
 }
 
 fn blocking<L: Exclusive>(shared: &Shared<L>) {
+    step("locks");
     let _guard = shared.by.lock();
     shared.data.write();
 }
@@ -164,18 +166,21 @@ fn twice<L: Exclusive>(shared: &Shared<L>) {
 }
 
 fn trying<L: Exclusive>(shared: &Shared<L>) {
+    step("tries to lock");
     if let Some(_guard) = shared.by.try_lock() {
         shared.data.write();
     }
 }
 
 fn timed<L: Exclusive>(shared: &Shared<L>) {
+    step("locks within a time");
     if let Some(_guard) = shared.by.lock_for() {
         shared.data.write();
     }
 }
 
 fn awaiting<L: Exclusive>(shared: &Shared<L>) {
+    step("awaits the lock");
     block_on(async {
         let _guard = shared.by.lock_async().await;
         shared.data.write();
@@ -183,6 +188,7 @@ fn awaiting<L: Exclusive>(shared: &Shared<L>) {
 }
 
 fn cancelled<L: Exclusive>(shared: &Shared<L>) {
+    step("polls for the lock once");
     if let Some(_guard) = poll_and_drop(shared.by.lock_async()) {
         shared.data.write();
     }
@@ -318,8 +324,8 @@ fn another_waker<L: Exclusive>(budget: u16) {
         for _ in 0..2 {
             let mut future = pin!(shared.by.lock_async());
             let guard = match poll(future.as_mut()) {
-                std::task::Poll::Ready(guard) => guard,
-                std::task::Poll::Pending => block_on(future),
+                Poll::Ready(guard) => guard,
+                Poll::Pending => block_on(future),
             };
             shared.data.write();
             drop(guard);
@@ -354,6 +360,105 @@ fn overtaking<L: Exclusive>(budget: u16) {
     let guard = block_on(head);
     shared.0.data.write();
     drop(guard);
+    finish(&shared.0);
+}
+
+/// The same, and somebody queues behind the head, and leaves again.
+fn overtaking_and_leaving<L: Exclusive>(budget: u16) {
+    let shared = Arc::new((Protected::new(L::with_budget(budget)), AtomicU32::new(0)));
+    let held = shared.0.by.lock();
+    let mut head = pin!(shared.0.by.lock_async());
+    assert!(poll(head.as_mut()).is_pending());
+
+    let overtake = |shared: &(Arc<Shared<L>>, AtomicU32)| {
+        for _ in 0..2 {
+            if let Some(_guard) = poll_and_drop(shared.0.by.lock_async()) {
+                shared.0.data.write();
+                shared.1.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    beside(&shared, &[overtake], |shared| {
+        drop(held);
+        overtake(shared);
+    });
+    let overtaken = shared.1.load(Ordering::Relaxed);
+    assert!(overtaken <= budget.into(), "overtaken {overtaken} times with a budget of {budget}");
+
+    drop(block_on(head));
+    finish(&shared.0);
+}
+
+/// Two wait. However often the first one was overtaken, the second begins with a budget of its own.
+fn second_head<L: Exclusive>(budget: u16) {
+    let shared = Arc::new((Protected::new(L::with_budget(budget)), AtomicU32::new(0)));
+    let held = shared.0.by.lock();
+    let mut first = pin!(shared.0.by.lock_async());
+    let mut second = pin!(shared.0.by.lock_async());
+    assert!(poll(first.as_mut()).is_pending());
+    assert!(poll(second.as_mut()).is_pending());
+
+    beside(
+        &shared,
+        &[|shared: &(Arc<Shared<L>>, AtomicU32)| {
+            for _ in 0..2 {
+                if let Some(_guard) = shared.0.by.try_lock() {
+                    shared.1.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }],
+        |shared| {
+            drop(held);
+            drop(shared.0.by.try_lock());
+            drop(block_on(first));
+        },
+    );
+    // Of the other thread's, any may have overtaken the second.
+    let left = u32::from(budget).saturating_sub(shared.1.load(Ordering::Relaxed));
+    for _ in 0..left {
+        assert!(shared.0.by.try_lock().is_some(), "the first one's budget is the second one's");
+    }
+    drop(block_on(second));
+    finish(&shared.0);
+}
+
+/// Two wait, and the second looks without having been called.
+fn in_turn<L: Exclusive>(budget: u16) {
+    let shared = Arc::new((Protected::new(L::with_budget(budget)), AtomicBool::new(false)));
+    let held = shared.0.by.lock();
+    let mut first = pin!(shared.0.by.lock_async());
+    assert!(poll(first.as_mut()).is_pending());
+
+    beside(
+        &shared,
+        &[|shared: &(Arc<Shared<L>>, AtomicBool)| {
+            for _ in 0..2 {
+                let mut second = pin!(shared.0.by.lock_async());
+                let guard = match poll(second.as_mut()) {
+                    Poll::Ready(overtaking) => overtaking,
+                    Poll::Pending => {
+                        let guard = match poll(second.as_mut()) {
+                            Poll::Ready(guard) => guard,
+                            Poll::Pending => block_on(second),
+                        };
+                        let in_turn = shared.1.load(Ordering::Relaxed);
+                        assert!(in_turn, "the second went in before the first");
+                        guard
+                    }
+                };
+                shared.0.data.write();
+                drop(guard);
+            }
+        }],
+        |shared| {
+            shared.0.data.write();
+            drop(held);
+            let guard = block_on(first);
+            shared.1.store(true, Ordering::Relaxed);
+            shared.0.data.write();
+            drop(guard);
+        },
+    );
     finish(&shared.0);
 }
 
@@ -466,5 +571,32 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         "newcomers",
         TWO_THREADS,
         overtaking::<L>,
+    );
+    add(
+        "overtaking-and-leaving",
+        BOUND,
+        2,
+        "a future at the head; lock polled once, twice each",
+        "newcomers that queue and leave",
+        TWO_LOOKING_BACK,
+        overtaking_and_leaving::<L>,
+    );
+    add(
+        "second-head",
+        "each head may be overtaken B times, whatever the one before it was",
+        2,
+        "two futures wait, try_lock, the first locks; try_lock twice",
+        "newcomers",
+        TWO_THREADS,
+        second_head::<L>,
+    );
+    add(
+        "in-turn",
+        "of two that wait, the first enters first",
+        2,
+        "a future at the head locks; lock polled twice, and awaited; twice",
+        "polls without reason",
+        TWO_LOOKING_BACK,
+        in_turn::<L>,
     );
 }

@@ -10,7 +10,7 @@ use loom::thread;
 use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
 use crate::harness::{About, BUDGETS, Suite, TWO_THREADS, UNBOUNDED};
-use crate::steps::{Data, beside, block_on, poll_and_drop, soon};
+use crate::steps::{Data, beside, block_on, poll_and_drop, soon, step};
 
 struct Shared {
     locks: LockManager,
@@ -47,6 +47,7 @@ impl Shared {
 }
 
 fn lock(shared: &Shared) {
+    step("gets and locks a");
     let _guard = shared.get("a").lock_owned().expect("no deadlocks are looked for");
     shared.a.write();
 }
@@ -58,10 +59,12 @@ fn lock_twice(shared: &Shared) {
 
 /// Looks the name up, and gives it up.
 fn look(shared: &Shared) {
+    step("gets a");
     drop(shared.get("a"));
 }
 
 fn try_lock(shared: &Shared) {
+    step("gets and tries a");
     let lock = shared.get("a");
     if let Some(_guard) = lock.try_lock().expect("no deadlock") {
         shared.a.write();
@@ -191,6 +194,7 @@ fn double_release(budget: u16) {
 }
 
 fn acquire_both(shared: &Shared, names: [&str; 2]) {
+    step("acquires both");
     assert!(shared.locks.acquire_all(&names, Wait::Forever).expect("no deadlock"));
     shared.a.write();
     shared.b.write();
@@ -290,6 +294,30 @@ fn no_deadlock(budget: u16) {
     shared.finish();
 }
 
+/// One has waited for what the other holds, and holds what the other waits for, but not both at a
+/// time.
+fn wait_is_over(budget: u16) {
+    let shared = Shared::with(LockManager::builder().bypass(budget).detect_deadlocks(true));
+    let get = |shared: &Shared, name, owner: &LockOwner| {
+        let guard = shared.get(name).with_owner(owner).lock_owned();
+        guard.expect("no deadlock")
+    };
+    let other = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            let owner = LockOwner::new("one after the other");
+            drop(get(&shared, "a", &owner));
+            drop(get(&shared, "b", &owner));
+        })
+    };
+    let owner = LockOwner::new("both at a time");
+    let outer = get(&shared, "a", &owner);
+    let inner = get(&shared, "b", &owner);
+    drop((outer, inner));
+    other.join().expect("a model's threads do not panic");
+    shared.finish();
+}
+
 pub fn models(suite: &mut Suite) {
     let mut add = |name: &str, claim, threads, operations, adversary, bounds, model| {
         let model_name = format!("manager/{name}");
@@ -348,4 +376,13 @@ pub fn models(suite: &mut Suite) {
     let told = "a cycle is told to one of those in it, and to nobody else";
     add("deadlock", told, 2, "lock two, in opposite orders", "none", TWO_THREADS, deadlock);
     add("no-deadlock", told, 2, "lock two, in one order", "none", TWO_THREADS, no_deadlock);
+    add(
+        "wait-is-over",
+        told,
+        2,
+        "lock a, then b · lock a and b",
+        "none",
+        TWO_THREADS,
+        wait_is_over,
+    );
 }

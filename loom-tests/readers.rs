@@ -9,7 +9,7 @@ use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
 use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{
-    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon,
+    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step,
 };
 
 type Shared = Protected<ReadWriteLock>;
@@ -28,11 +28,13 @@ fn finish(shared: &Shared) {
 }
 
 fn read(shared: &Shared) {
+    step("reads");
     let _guard = shared.by.read();
     shared.data.read();
 }
 
 fn write(shared: &Shared) {
+    step("writes");
     let _guard = shared.by.write();
     shared.data.write();
 }
@@ -56,6 +58,7 @@ fn write_twice(shared: &Shared) {
 }
 
 fn read_async(shared: &Shared) {
+    step("awaits a read");
     block_on(async {
         let _guard = shared.by.read_async().await;
         shared.data.read();
@@ -63,6 +66,7 @@ fn read_async(shared: &Shared) {
 }
 
 fn write_async(shared: &Shared) {
+    step("awaits a write");
     block_on(async {
         let _guard = shared.by.write_async().await;
         shared.data.write();
@@ -70,18 +74,21 @@ fn write_async(shared: &Shared) {
 }
 
 fn write_within_time(shared: &Shared) {
+    step("writes within a time");
     if let Some(_guard) = shared.by.try_write_for(soon()) {
         shared.data.write();
     }
 }
 
 fn read_within_time(shared: &Shared) {
+    step("reads within a time");
     if let Some(_guard) = shared.by.try_read_for(soon()) {
         shared.data.read();
     }
 }
 
 fn write_cancelled(shared: &Shared) {
+    step("polls for a write once");
     if let Some(_guard) = poll_and_drop(shared.by.write_async()) {
         shared.data.write();
     }
@@ -89,17 +96,21 @@ fn write_cancelled(shared: &Shared) {
 
 /// Reads, then writes, and asserts that nobody wrote in between.
 fn look_and_write(shared: &Shared) {
+    step("reads upgradably");
     let looking = shared.by.upgradable();
     let seen = shared.data.read();
+    step("upgrades");
     let _writing = UpgradableGuard::upgrade(looking);
     assert_eq!(shared.data.read(), seen, "another writer came in between");
     shared.data.write();
 }
 
 fn look_and_write_async(shared: &Shared) {
+    step("awaits an upgradable read");
     block_on(async {
         let looking = shared.by.upgradable_async().await;
         let seen = shared.data.read();
+        step("awaits the upgrade");
         let _writing = UpgradableGuard::upgrade_async(looking).await;
         assert_eq!(shared.data.read(), seen, "another writer came in between");
         shared.data.write();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
+pub use warded::model::log::step;
 
 /// Data under a lock. Loom reports two accesses that are not ordered by it.
 pub struct Data(UnsafeCell<u32>);
@@ -22,11 +23,13 @@ impl Data {
     }
 
     pub fn write(&self) {
+        step("writes the data");
         // SAFETY: loom's cell would report an access beside this one.
         self.0.with_mut(|value| unsafe { *value += 1 });
     }
 
     pub fn read(&self) -> u32 {
+        step("reads the data");
         // SAFETY: as above.
         self.0.with(|value| unsafe { *value })
     }
