@@ -15,7 +15,7 @@ use warded::{
 use crate::harness::{
     About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_LOOKING_BACK, TWO_THREADS, UNBOUNDED,
 };
-use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon, step};
+use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
 /// A primitive, used in a way that excludes everybody else who uses it so.
 pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
@@ -160,9 +160,8 @@ fn blocking<L: Exclusive>(shared: &Shared<L>) {
     shared.data.write();
 }
 
-fn twice<L: Exclusive>(shared: &Shared<L>) {
-    blocking(shared);
-    blocking(shared);
+fn blocking_twice<L: Exclusive>(shared: &Shared<L>) {
+    twice(shared, blocking);
 }
 
 fn trying<L: Exclusive>(shared: &Shared<L>) {
@@ -230,48 +229,34 @@ fn one_awaited<L: Exclusive>(budget: u16) {
 
 fn two_cycles<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(&shared, &[twice], twice);
+    beside(&shared, &[blocking_twice], blocking_twice);
     assert_eq!(shared.data.read(), 4);
     finish(&shared);
 }
 
 fn three_threads<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(&shared, &[blocking, blocking], blocking);
-    assert_eq!(shared.data.read(), 3);
+    beside(&shared, &[blocking_twice, blocking_twice], blocking_twice);
+    assert_eq!(shared.data.read(), 6);
     finish(&shared);
 }
 
 fn try_against_lock<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            trying(shared);
-            trying(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, trying)], blocking_twice);
     finish(&shared);
 }
 
 fn timeout_against_release<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            timed(shared);
-            timed(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, timed)], blocking_twice);
     finish(&shared);
 }
 
 fn timeout_before_waiter<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
     let held = shared.by.lock();
-    beside(&shared, &[timed, twice], |shared| {
+    beside(&shared, &[|shared| twice(shared, timed), blocking_twice], |shared| {
         shared.data.write();
         drop(held);
         blocking(shared);
@@ -281,21 +266,14 @@ fn timeout_before_waiter<L: Exclusive>(budget: u16) {
 
 fn cancel_against_grant<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            cancelled(shared);
-            cancelled(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, cancelled)], blocking_twice);
     finish(&shared);
 }
 
 fn cancel_before_waiter<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
     let held = shared.by.lock();
-    beside(&shared, &[cancelled, twice], |shared| {
+    beside(&shared, &[|shared| twice(shared, cancelled), blocking_twice], |shared| {
         shared.data.write();
         drop(held);
         blocking(shared);
@@ -305,14 +283,7 @@ fn cancel_before_waiter<L: Exclusive>(budget: u16) {
 
 fn async_against_sync<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            awaiting(shared);
-            awaiting(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, awaiting)], blocking_twice);
     assert_eq!(shared.data.read(), 4);
     finish(&shared);
 }
@@ -320,7 +291,7 @@ fn async_against_sync<L: Exclusive>(budget: u16) {
 /// The first poll registers a waker that wakes nobody; another polls again later.
 fn another_waker<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(&shared, &[twice], |shared| {
+    beside(&shared, &[blocking_twice], |shared| {
         for _ in 0..2 {
             let mut future = pin!(shared.by.lock_async());
             let guard = match poll(future.as_mut()) {
@@ -499,7 +470,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
     );
     add("one-awaited", ALONE, 2, "lock; lock awaited", "none", UNBOUNDED, one_awaited::<L>);
     add("two-cycles", ALONE, 2, "lock twice each", "none", TWO_THREADS, two_cycles::<L>);
-    add("three-threads", ALONE, 3, "lock each", "none", THREE_THREADS, three_threads::<L>);
+    add("three-threads", ALONE, 3, "lock twice each", "none", THREE_THREADS, three_threads::<L>);
     add(
         "attempts",
         ALONE,
@@ -522,7 +493,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         "timeout-before-a-waiter",
         LIVE,
         3,
-        "held, unlock, lock; lock within a time; lock twice",
+        "held, unlock, lock; lock within a time, twice; lock twice",
         "timeout",
         L::BEHIND_A_HOLDER,
         timeout_before_waiter::<L>,
@@ -540,7 +511,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         "cancel-before-a-waiter",
         LIVE,
         3,
-        "held, unlock, lock; lock polled once; lock twice",
+        "held, unlock, lock; lock polled once, twice; lock twice",
         "cancelled future",
         L::BEHIND_A_HOLDER,
         cancel_before_waiter::<L>,

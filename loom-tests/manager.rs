@@ -9,8 +9,8 @@ use std::sync::Arc;
 use loom::thread;
 use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
-use crate::harness::{About, BUDGETS, Suite, TWO_THREADS, UNBOUNDED};
-use crate::steps::{Data, beside, block_on, poll_and_drop, soon, step};
+use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
+use crate::steps::{Data, beside, block_on, poll_and_drop, soon, step, twice};
 
 struct Shared {
     locks: LockManager,
@@ -53,8 +53,7 @@ fn lock(shared: &Shared) {
 }
 
 fn lock_twice(shared: &Shared) {
-    lock(shared);
-    lock(shared);
+    twice(shared, lock);
 }
 
 /// Looks the name up, and gives it up.
@@ -74,18 +73,14 @@ fn try_lock(shared: &Shared) {
 /// Two threads try one name twice each; entries are made, shared and taken away in every order.
 fn come_and_go(budget: u16) {
     let shared = Shared::new(budget);
-    let twice = |shared: &Shared| {
-        try_lock(shared);
-        try_lock(shared);
-    };
-    beside(&shared, &[twice], twice);
+    beside(&shared, &[|shared| twice(shared, try_lock)], |shared| twice(shared, try_lock));
     shared.finish();
 }
 
 fn lockers(budget: u16) {
     let shared = Shared::new(budget);
-    beside(&shared, &[lock], lock_twice);
-    assert_eq!(shared.a.read(), 3);
+    beside(&shared, &[lock_twice], lock_twice);
+    assert_eq!(shared.a.read(), 4);
     shared.finish();
 }
 
@@ -203,10 +198,13 @@ fn acquire_both(shared: &Shared, names: [&str; 2]) {
 
 fn opposite_orders(budget: u16) {
     let shared = Shared::new(budget);
-    beside(&shared, &[|shared| acquire_both(shared, ["b", "a"])], |shared| {
-        acquire_both(shared, ["a", "b"]);
+    fn backwards(shared: &Shared) {
+        acquire_both(shared, ["b", "a"]);
+    }
+    beside(&shared, &[|shared| twice(shared, backwards)], |shared| {
+        twice(shared, |shared| acquire_both(shared, ["a", "b"]));
     });
-    assert_eq!((shared.a.read(), shared.b.read()), (2, 2));
+    assert_eq!((shared.a.read(), shared.b.read()), (4, 4));
     shared.finish();
 }
 
@@ -336,14 +334,14 @@ pub fn models(suite: &mut Suite) {
         TWO_THREADS,
         come_and_go,
     );
-    add("lockers", one_entry, 2, "get, lock, drop; three in all", "none", TWO_THREADS, lockers);
+    add("lockers", one_entry, 2, "get, lock, drop; twice each", "none", TWO_THREADS, lockers);
     add(
         "three-look",
         one_entry,
         3,
         "get, drop · get, drop · get, try, drop",
         "none",
-        TWO_THREADS,
+        THREE_THREADS,
         three_look,
     );
     add("cleanup", one_entry, 2, "get, try, drop; twice", "cleanup, info", TWO_THREADS, cleanup);
@@ -355,7 +353,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "release · get, lock, drop",
         "cancel",
-        TWO_THREADS,
+        THREE_THREADS,
         cancelled_before_waiter,
     );
     add("release-elsewhere", record, 2, "acquire · release", "none", UNBOUNDED, release_elsewhere);
@@ -364,7 +362,7 @@ pub fn models(suite: &mut Suite) {
         "opposite-orders",
         all,
         2,
-        "acquire_all, release_all",
+        "acquire_all, release_all; twice each",
         "none",
         TWO_THREADS,
         opposite_orders,

@@ -8,7 +8,7 @@ use warded::{BaseSemaphore, LocalSemaphore, PermitError, Wait};
 
 use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{
-    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step,
+    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
 
 type Shared = Protected<LocalSemaphore>;
@@ -82,15 +82,17 @@ fn many_against_few(budget: u16) {
 
 fn many_against_two_few(budget: u16) {
     let shared = semaphore(2, budget);
-    beside(&shared, &[one_after_another, await_one], take_two);
-    assert_eq!(shared.data.read(), 1);
+    beside(&shared, &[one_after_another, |shared| twice(shared, await_one)], |shared| {
+        twice(shared, take_two);
+    });
+    assert_eq!(shared.data.read(), 2);
     finish(&shared, 2);
 }
 
 fn overtaken(budget: u16) {
     let shared = semaphore(2, budget);
     let held = shared.by.permits(2).expect("there are two");
-    beside(&shared, &[one_after_another, take_two], |shared| {
+    beside(&shared, &[one_after_another, |shared| twice(shared, take_two)], |shared| {
         shared.data.write();
         drop(held);
         take_one(shared);
@@ -104,7 +106,7 @@ fn recalled(budget: u16) {
     let shared = semaphore(2, budget);
     let held = shared.by.permits(2).expect("there are two");
     let mut kept = None;
-    beside(&shared, &[take_one, take_one], |_| {
+    beside(&shared, &[one_after_another, one_after_another], |_| {
         drop(held);
         kept = shared.by.try_permit().ok();
     });
@@ -215,9 +217,11 @@ fn close(budget: u16) {
     }
     fn async_until_closed(shared: &Shared) {
         block_on(async {
-            match shared.by.permit_async().await {
-                Ok(_permit) => shared.data.write(),
-                Err(error) => assert_eq!(error, PermitError::Closed),
+            for _ in 0..2 {
+                match shared.by.permit_async().await {
+                    Ok(_permit) => shared.data.write(),
+                    Err(error) => assert_eq!(error, PermitError::Closed),
+                }
             }
         });
     }
@@ -335,7 +339,7 @@ pub fn models(suite: &mut Suite) {
         "many-against-two-few",
         ALONE,
         3,
-        "2 of 2 permits; 1 twice; 1 awaited",
+        "2 of 2 permits twice; 1 twice; 1 awaited twice",
         "none",
         THREE_THREADS,
         many_against_two_few,
@@ -344,7 +348,7 @@ pub fn models(suite: &mut Suite) {
         "overtaken",
         LIVE,
         3,
-        "2 of 2 permits given back, 1; 1 twice; 2",
+        "2 of 2 permits given back, 1; 1 twice; 2 twice",
         "newcomers recall whoever was called",
         CROWDED,
         overtaken,
@@ -353,7 +357,7 @@ pub fn models(suite: &mut Suite) {
         "recalled",
         LIVE,
         3,
-        "2 of 2 permits given back, try 1 and keep it; 1; 1",
+        "2 of 2 permits given back, try 1 and keep it; 1 twice each",
         "a newcomer after two were called",
         THREE_THREADS,
         recalled,
@@ -412,7 +416,7 @@ pub fn models(suite: &mut Suite) {
         TWO_THREADS,
         same_word_again,
     );
-    add("close", LIVE, 3, "closed; 1 twice; 1 awaited", "close", THREE_THREADS, close);
+    add("close", LIVE, 3, "closed; 1 twice; 1 awaited twice", "close", THREE_THREADS, close);
     add("added", LIVE, 2, "1 added; 1 twice", "nobody gives back", TWO_THREADS, added);
     add(
         "added-to-many",

@@ -63,6 +63,12 @@ pub fn beside<S: Send + Sync + 'static>(shared: &Arc<S>, others: &[fn(&S)], main
     }
 }
 
+/// The same twice: what the first time leaves behind meets the second.
+pub fn twice<S>(shared: &S, once: impl Fn(&S)) {
+    once(shared);
+    once(shared);
+}
+
 /// A timeout that will never do for a sleeper: under loom whoever has one gives up as soon as it
 /// would sleep.
 pub fn soon() -> Duration {

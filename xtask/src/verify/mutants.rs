@@ -82,7 +82,11 @@ struct Copy {
 
 impl Copy {
     fn make(root: &Path) -> Result<Self> {
-        let copy = Self { root: root.join("target/mutants"), target: root.join("target/loom") };
+        // Cargo takes two copies of a package for one, so they must not share what they build.
+        let copy = Self {
+            root: root.join("target/mutants/source"),
+            target: root.join("target/mutants/build"),
+        };
         let listed = Command::new("git")
             .args(["ls-files", "--cached", "--others", "--exclude-standard"])
             .current_dir(root)
