@@ -31,7 +31,7 @@ use super::order;
 use super::parker::{Batch, WakeHandle};
 use super::teller::Teller;
 use super::waitlist::{ASLEEP, CALLED, DISMISSED, Ends, Node, WaitList};
-use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, QUEUED, free, permits};
+use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, free, permits};
 use crate::Wait;
 use crate::sys::{AtomicU32, AtomicU64, Backoff, Parker, Spin, UnsafeCell, const_unless_loom};
 use crate::wait::Patience;
@@ -312,7 +312,7 @@ impl Gate {
     /// Whether somebody waits, at this moment.
     #[cfg(all(debug_assertions, not(loom)))]
     pub(crate) fn is_queued(&self) -> bool {
-        self.word.load(Relaxed) & QUEUED != 0
+        self.word.load(Relaxed) & word::QUEUED != 0
     }
 
     /// Whether nobody enters any more.
@@ -516,7 +516,9 @@ impl<'a> Waiter<'a> {
                 }
                 continue;
             }
-            if word & QUEUED == 0 && spin.again() {
+            // Also when others wait: to join them costs a sleep and a wake-up, and slows the holder,
+            // who has to call.
+            if spin.again() {
                 continue;
             }
             if word & QLOCK != 0 {

@@ -95,36 +95,40 @@ impl Backoff {
     }
 }
 
-/// The short while in which a blocking newcomer looks again before it queues.
+/// The short while in which a blocking waiter looks again before it sleeps.
 ///
-/// A few processor pauses, for a holder that is about to release; then a few yields, for one whose
-/// thread is waiting for this very processor.
+/// In rounds: it offers its processor to whoever waits for it, who may be the holder, and then looks
+/// as often as it can, since a busy lock is free for a fraction of a microsecond only. All rounds
+/// take about as long as falling asleep and being woken, after which it has lost at most as much as
+/// it could have won (A. Karlin et al., "Empirical studies of competitive spinning", SOSP 1991).
+/// docs/performance.md has the measurements.
 pub(crate) struct Spin(u32);
 
 impl Spin {
-    const PAUSES: u32 = 3;
     const ROUNDS: u32 = 10;
+    const LOOKS: u32 = 20;
+    const PAUSES: u32 = 4;
 
     pub(crate) const fn blocking() -> Self {
-        Self(0)
+        Self(Self::ROUNDS * Self::LOOKS)
     }
 
     /// A task must not keep its executor's thread.
     pub(crate) const fn none() -> Self {
-        Self(Self::ROUNDS)
+        Self(0)
     }
 
     /// Passes a little time; `false` when it is time to sleep instead.
     pub(crate) fn again(&mut self) -> bool {
-        if self.0 == Self::ROUNDS {
+        if self.0 == 0 {
             return false;
         }
-        self.0 += 1;
-        if self.0 <= Self::PAUSES {
-            (0..1 << self.0).for_each(|_| hint::spin_loop());
-        } else {
+        if self.0.is_multiple_of(Self::LOOKS) {
             thread::yield_now();
+        } else {
+            (0..Self::PAUSES).for_each(|_| hint::spin_loop());
         }
+        self.0 -= 1;
         true
     }
 }
