@@ -162,12 +162,20 @@ const THREE_THREADS_AT_LENGTH: Extent = Extent {
 };
 
 /// For the larger of the generated programs, which are many.
-pub const PROGRAMS: &[Extent] = &[Extent {
-    tier: Tier::Full,
-    weak_without_budget: Bound::Preemptions(0),
-    weak: Bound::Preemptions(1),
-    strong: Bound::Preemptions(2),
-}];
+pub const PROGRAMS: &[Extent] = &[
+    Extent {
+        tier: Tier::Fast,
+        weak_without_budget: Bound::Preemptions(0),
+        weak: Bound::Preemptions(0),
+        strong: Bound::Preemptions(1),
+    },
+    Extent {
+        tier: Tier::Full,
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(2),
+    },
+];
 
 /// When a variant runs.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -364,7 +364,7 @@ pub fn models(suite: &mut Suite) {
         2,
         "acquire_all, release_all; twice each",
         "none",
-        TWO_THREADS,
+        THREE_THREADS,
         opposite_orders,
     );
     add("roll-back", all, 2, "lock_all · get, lock; twice", "timeout", TWO_THREADS, roll_back);

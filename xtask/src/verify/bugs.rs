@@ -44,6 +44,20 @@ pub const BUGS: &[Bug] = &[
         models: "lock/overtaking/",
     },
     Bug {
+        bug: "a newcomer is refused though the door is open",
+        file: WORD,
+        right: "} else if word & CLOSED == 0 && word & BYPASS_MASK <",
+        wrong: "} else if word & CLOSED != 0 && word & BYPASS_MASK <",
+        models: "lock/all-programs-2x2/",
+    },
+    Bug {
+        bug: "whoever is refused at a closed gate takes it for a busy one",
+        file: GATE,
+        right: "        if self.is_closed() {\n            Refusal::Closed",
+        wrong: "        if self.is_closed() {\n            Refusal::Unavailable",
+        models: "semaphore/all-programs-2x1/",
+    },
+    Bug {
         bug: "a closed gate lets newcomers in",
         file: WORD,
         right: "} else if word & (QUEUED | CLOSED) == 0 {",
