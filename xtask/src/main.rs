@@ -23,7 +23,7 @@ enum Task {
     Test,
     /// Feeds the primitives random sequences of operations.
     Fuzz(fuzz::Args),
-    /// Measures the primitives beside their rivals.
+    /// Measures the primitives, and the lock in Redis, beside their rivals.
     Bench(bench::Args),
     /// Gets the Redis servers that the tests run against, as Docker images.
     Images,

@@ -112,6 +112,7 @@ impl Cluster {
         channel: Arc<str>,
     ) -> (NodeId, Result<Reply, RedisError>) {
         let slot = request.key().map(|key| usize::from(slot(key)));
+        let request = [(call, request)];
         let Some(mut id) = self.map().owner(slot) else {
             self.look_again();
             let kind = ErrorKind::Server(ServerErrorKind::ClusterDown);
@@ -322,7 +323,7 @@ impl Drop for UnderWay<'_> {
 impl Node {
     async fn ask(
         &self,
-        request: &Request,
+        request: &[(CallId, Request); 1],
         channel: &str,
         asking: bool,
     ) -> Result<Reply, RedisError> {
@@ -338,7 +339,7 @@ impl Node {
         let asked = pin!(link::ask(connection, request, channel, asking));
         let gone = pin!(standing.wait_for(|now| matches!(now, Standing::Gone(_))));
         match select(asked, gone).await {
-            Either::Left((answer, _)) => answer,
+            Either::Left((mut answer, _)) => answer.pop().expect("one request has one answer"),
             Either::Right((gone, _)) => match gone.as_deref() {
                 Ok(Standing::Gone(failure)) => Err(failure.clone()),
                 _ => unreachable!("it was waited for, and the sender is this node's"),

@@ -62,22 +62,6 @@ pub(crate) enum Link {
     Cluster(Arc<Cluster>),
 }
 
-impl Link {
-    /// Asks, and tells who answered.
-    pub(super) async fn ask(
-        self,
-        call: CallId,
-        request: Request,
-        channel: Arc<str>,
-    ) -> (CallId, NodeId, Result<Reply, RedisError>) {
-        let (node, reply) = match self {
-            Self::One(connection) => (0, ask(connection, &request, &channel, false).await),
-            Self::Cluster(cluster) => cluster.ask(call, request, channel).await,
-        };
-        (call, node, reply)
-    }
-}
-
 impl RedisServer {
     /// A cluster, which is found by some of its nodes: the first one that answers tells where the
     /// others are. Login, protocol and TLS are those of the first client given, for all nodes.
@@ -181,40 +165,57 @@ pub(super) async fn time(connection: &mut MultiplexedConnection) -> RedisResult<
     Ok(seconds * 1_000_000 + micros)
 }
 
-/// Asks a server. One that does not know the script yet is sent it in full. `asking` says that the
-/// request was redirected to it while the slot is still another's.
+/// So many requests go out together at most. More would leave the server idle while their answers
+/// are read, and this side idle while the server works.
+pub(crate) const BATCH: usize = 32;
+
+/// Asks one server all of this at once. A server that does not know a script yet is sent it in full.
+/// `asking` says that the requests were redirected to it while their slot is still another's.
 pub(super) async fn ask(
     mut connection: MultiplexedConnection,
-    request: &Request,
+    requests: &[(CallId, Request)],
     channel: &str,
     asking: bool,
-) -> Result<Reply, RedisError> {
-    let answer = send(&mut connection, &request.command(Form::Digest, channel), asking).await;
-    let answer = match answer {
-        Err(RedisError::NoScript(_)) => {
-            send(&mut connection, &request.command(Form::Text, channel), asking).await
+) -> Vec<Result<Reply, RedisError>> {
+    let commands = requests.iter().map(|(_, request)| request.command(Form::Digest, channel));
+    let mut answers = send(&mut connection, commands.collect(), asking).await;
+    let is_unknown = |answer: &_| matches!(answer, Err(RedisError::NoScript(_)));
+    let unknown: Vec<usize> = (0..answers.len()).filter(|&at| is_unknown(&answers[at])).collect();
+    if !unknown.is_empty() {
+        let commands = unknown.iter().map(|&at| requests[at].1.command(Form::Text, channel));
+        let again = send(&mut connection, commands.collect(), asking).await;
+        for (at, answer) in unknown.into_iter().zip(again) {
+            answers[at] = answer;
         }
-        answer => answer,
+    }
+    let read = |((_, request), answer): (&(_, Request), Result<Value, _>)| {
+        answer.and_then(|value| request.read(&value))
     };
-    request.read(&answer?)
+    requests.iter().zip(answers).map(read).collect()
 }
 
 async fn send(
     connection: &mut MultiplexedConnection,
-    cmd: &Cmd,
+    commands: Vec<Cmd>,
     asking: bool,
-) -> Result<Value, RedisError> {
-    let answer = if asking {
-        let mut both = redis::pipe();
-        both.cmd("ASKING").add_command(cmd.clone());
-        let answers = connection.req_packed_commands(&both, 1, 1).await;
-        answers.map(|mut answers| answers.pop().unwrap_or(Value::Nil))
-    } else {
-        connection.req_packed_command(cmd).await
-    };
-    match answer {
-        Ok(Value::ServerError(error)) => Err(RedisError::classify(error.into())),
-        Ok(value) => Ok(value),
-        Err(error) => Err(RedisError::classify(error)),
+) -> Vec<Result<Value, RedisError>> {
+    let (count, each) = (commands.len(), 1 + usize::from(asking));
+    let mut pipeline = redis::Pipeline::with_capacity(count * each);
+    for command in commands {
+        if asking {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(command);
+    }
+    match connection.req_packed_commands(&pipeline, 0, count * each).await {
+        Ok(values) => values.into_iter().skip(each - 1).step_by(each).map(answer).collect(),
+        Err(error) => vec![Err(RedisError::classify(error)); count],
+    }
+}
+
+fn answer(value: Value) -> Result<Value, RedisError> {
+    match value {
+        Value::ServerError(error) => Err(RedisError::classify(error.into())),
+        value => Ok(value),
     }
 }

@@ -28,9 +28,11 @@ use tokio::time::Sleep;
 
 use self::cell::Cell;
 pub use self::link::RedisServer;
-use self::link::{Found, Link};
+use self::link::{BATCH, Found, Link};
 use self::slot::{Grant, Outcome, Slot};
-use super::client::{Action, Answer, AskId, CallId, Client, Event, HoldId, NodeId, Reply, Temper};
+use super::client::{
+    Action, Answer, AskId, CallId, Client, Event, HoldId, NodeId, Reply, Request, Temper,
+};
 use super::error::{Loss, RedisError};
 use super::lease::Moment;
 
@@ -77,6 +79,7 @@ pub(crate) fn start(setup: Setup) -> io::Result<UnboundedSender<Message>> {
             closed: false,
             connecting: None,
             link: None,
+            outbox: Vec::new(),
             asked: FuturesUnordered::new(),
             subscribing: None,
             subscription: None,
@@ -105,7 +108,9 @@ fn entropy() -> io::Result<impl FnMut() -> u128 + Send> {
 
 type Connected = Result<Found, RedisError>;
 type Later<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
-type Asked = Pin<Box<dyn Future<Output = (CallId, NodeId, Result<Reply, RedisError>)>>>;
+/// The answers to requests that went out together, and who gave them.
+type Answers = Vec<(CallId, NodeId, Result<Reply, RedisError>)>;
+type Asked = Pin<Box<dyn Future<Output = Answers>>>;
 
 struct Driver {
     client: Client,
@@ -118,6 +123,8 @@ struct Driver {
     closed: bool,
     connecting: Later<Connected>,
     link: Option<Link>,
+    /// The requests that go out next.
+    outbox: Vec<(CallId, Request)>,
     /// The requests on this link that are not answered.
     asked: FuturesUnordered<Asked>,
     subscribing: Later<Result<PubSubStream, RedisError>>,
@@ -154,6 +161,7 @@ impl Driver {
                 self.client.on(clock::now(), event, &mut actions);
             }
             self.act(&mut actions);
+            self.send();
         }
     }
 
@@ -207,15 +215,18 @@ impl Driver {
                 Err(failure) => events.push(Event::Down { failure }),
             }
         }
-        while let Poll::Ready(Some((call, node, reply))) = self.asked.poll_next_unpin(cx) {
-            match (reply, &self.link) {
-                // One broken answer is a broken connection: all others on it are lost, too.
-                (Err(failure), Some(Link::One(_))) if failure.is_about_the_link() => {
-                    self.asked.clear();
-                    self.link = None;
-                    events.push(Event::Down { failure });
+        while let Poll::Ready(Some(answers)) = self.asked.poll_next_unpin(cx) {
+            for (call, node, reply) in answers {
+                match (reply, &self.link) {
+                    // One broken answer is a broken connection: all others on it are lost, too.
+                    (Err(failure), Some(Link::One(_))) if failure.is_about_the_link() => {
+                        self.asked.clear();
+                        self.link = None;
+                        events.push(Event::Down { failure });
+                        return;
+                    }
+                    (reply, _) => events.push(Event::Reply { call, node, reply }),
                 }
-                (reply, _) => events.push(Event::Reply { call, node, reply }),
             }
         }
         if let Some(Link::Cluster(cluster)) = &self.link
@@ -260,20 +271,16 @@ impl Driver {
             for action in std::mem::take(actions) {
                 match action {
                     Action::Connect => {
+                        self.outbox.clear();
                         self.asked.clear();
                         self.link = None;
                         let connect = self.setup.server.clone().connect(self.setup.connect_timeout);
                         self.connecting = Some(Box::pin(connect));
                     }
-                    Action::Send { call, request } => {
-                        // Without a link the client knows that this was not sent.
-                        if let Some(link) = self.link.clone() {
-                            let channel = self.channel.clone();
-                            self.asked.push(Box::pin(link.ask(call, request, channel)));
-                        }
-                    }
+                    Action::Send { call, request } => self.outbox.push((call, request)),
                     Action::Break { call, failure } => match &self.link {
                         Some(Link::One(_)) => {
+                            self.outbox.clear();
                             self.asked.clear();
                             self.link = None;
                             self.client.on(clock::now(), Event::Down { failure }, actions);
@@ -299,6 +306,35 @@ impl Driver {
                             cell.lose(loss);
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Sends what is in the outbox. Without a link the client knows that it was not sent.
+    fn send(&mut self) {
+        let mut requests = std::mem::take(&mut self.outbox).into_iter();
+        match &self.link {
+            None => {}
+            Some(Link::One(connection)) => {
+                while requests.len() > 0 {
+                    let batch: Vec<_> = requests.by_ref().take(BATCH).collect();
+                    let (connection, channel) = (connection.clone(), self.channel.clone());
+                    self.asked.push(Box::pin(async move {
+                        let replies = link::ask(connection, &batch, &channel, false).await;
+                        let calls = batch.into_iter().map(|(call, _)| call);
+                        calls.zip(replies).map(|(call, reply)| (call, 0, reply)).collect()
+                    }));
+                }
+            }
+            // Each goes its own way, and waits for no other.
+            Some(Link::Cluster(cluster)) => {
+                for (call, request) in requests {
+                    let (cluster, channel) = (cluster.clone(), self.channel.clone());
+                    self.asked.push(Box::pin(async move {
+                        let (node, reply) = cluster.ask(call, request, channel).await;
+                        vec![(call, node, reply)]
+                    }));
                 }
             }
         }
