@@ -29,21 +29,22 @@ impl Cluster {
             add.arg("ADDSLOTS").arg((first..last).collect::<Vec<u16>>());
             add.exec(&mut master.look().0).unwrap();
             master.look().run(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
-            master.look().run(&format!("CLUSTER MEET 127.0.0.1 {}", masters[0].port()));
         }
         let cluster = Self { masters };
-        until("the cluster is whole", || cluster.masters.iter().all(|node| is_whole(node, 3)));
+        until("the cluster is whole", || {
+            let met = |node: &&Server| has_met(node, &cluster.masters[0], 3);
+            cluster.masters.iter().filter(met).count() == 3
+        });
         cluster
     }
 
     /// Has another server follow this master.
     fn add_replica(&self, master: &Server) -> Server {
         let replica = node(&[]);
-        replica.look().run(&format!("CLUSTER MEET 127.0.0.1 {}", master.port()));
         let id = id(master);
-        until("it has met the master", || {
+        until("it has met the masters", || {
             let all = [&replica].into_iter().chain(&self.masters);
-            all.into_iter().all(|node| is_whole(node, 4))
+            all.filter(|node| has_met(node, master, 4)).count() == 4
         });
         replica.look().run(&format!("CLUSTER REPLICATE {id}"));
         until("it follows", || info(&replica, "INFO").contains("master_link_status:up"));
@@ -110,9 +111,16 @@ fn info(node: &Server, command: &str) -> String {
     redis::from_redis_value(node.look().run(command)).unwrap()
 }
 
-fn is_whole(node: &Server, nodes: usize) -> bool {
-    let info = info(node, "CLUSTER INFO");
-    info.contains("cluster_state:ok") && info.contains(&format!("cluster_known_nodes:{nodes}"))
+/// Whether a node knows all others, and serves its slots. Else it is told of one, again, since it
+/// forgets whom it could not reach in time.
+fn has_met(node: &Server, other: &Server, nodes: usize) -> bool {
+    let said = info(node, "CLUSTER INFO");
+    let met = said.contains(&format!("cluster_known_nodes:{nodes}"));
+    if !met {
+        node.look().run(&format!("CLUSTER MEET 127.0.0.1 {}", other.port()));
+        thread::sleep(100 * MS);
+    }
+    met && said.contains("cluster_state:ok")
 }
 
 #[test]
