@@ -1,6 +1,6 @@
-//! The failures of the protocol's list, by their numbers there; 26 is in `waiting`, 27 in `errors`,
-//! 7 and 11 also in the client's own tests, where clocks can be set. 15, 21 to 25 are about what
-//! does not exist here: clusters, quorums, several names at once, readers, semaphores.
+//! The failures of the protocol's list, by their numbers there; 23 is in `manager`, 26 in `waiting`,
+//! 27 in `errors`, 7 and 11 also in the client's own tests, where clocks can be set. 15, 21, 22, 24
+//! and 25 are about what does not exist here: clusters, quorums, readers, semaphores.
 
 use std::panic;
 use std::sync::mpsc;

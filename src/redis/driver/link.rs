@@ -46,6 +46,11 @@ impl From<SentinelClient> for RedisServer {
 }
 
 impl RedisServer {
+    /// No cluster can be connected to.
+    pub(crate) fn is_cluster(&self) -> bool {
+        false
+    }
+
     /// A client of the server that is to be connected to now. Small packets are sent at once: a
     /// request is one, and the next one should not wait for its answer.
     async fn client(&self) -> RedisResult<Client> {

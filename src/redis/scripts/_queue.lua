@@ -1,4 +1,4 @@
--- Prepended to acquire and release, which share the queue.
+-- Prepended to acquire, acquire_all and release, which share the queue.
 -- Queue: zset token -> ticket. Waiters: hash token -> "deadline channel", the deadline in ms.
 -- Field `w` of the lock: there while there is a queue; how often its head was overtaken.
 
