@@ -111,14 +111,6 @@ impl LockManager {
         }
     }
 
-    /// The lock of this name, if the name is in use.
-    fn find(&self, name: &str) -> Option<ManagedLock> {
-        match &self.locks {
-            Locks::Local(table) => table.find(name).map(|entry| LocalHandle::keep(entry).into()),
-            Locks::Remote(remote) => remote.find(name).map(ManagedLock::from),
-        }
-    }
-
     /// Acquires all these names, or none: `false` if they were not all to be had within `wait`. The
     /// time is for all of them together. A name that is said twice counts once.
     ///
@@ -161,20 +153,24 @@ impl LockManager {
     /// # Ok::<(), warded::LockError>(())
     /// ```
     pub fn release_all<N: AsRef<str>>(&self, names: &[N]) -> Result<(), LockError> {
-        let mut found = All::with_capacity(names.len());
-        let mut missing = Vec::new();
-        for name in names.iter().map(AsRef::as_ref) {
-            match self.find(name) {
-                Some(lock) => found.push(lock),
-                None => missing.push(name.to_owned()),
+        let names = || names.iter().map(AsRef::as_ref);
+        let mut missing = match &self.locks {
+            Locks::Local(table) => {
+                let release = |lock: LocalHandle| lock.entry().end_acquired();
+                let find = |name: &str| table.find(name).map(LocalHandle::keep);
+                let not_held = |(_, name): &(usize, &str)| !find(name).is_some_and(release);
+                // Of a name that is said twice, the second finds nothing more to release.
+                let is_new =
+                    |(place, name): &(usize, &str)| !names().take(*place).any(|n| n == *name);
+                let missing = names().enumerate().filter(not_held).filter(is_new);
+                missing.map(|(_, name)| name.to_owned()).collect::<Vec<_>>()
             }
-        }
-        missing.extend(found.in_order().end_acquired()?);
+            Locks::Remote(remote) => remote.release_all(names())?,
+        };
         if missing.is_empty() {
             return Ok(());
         }
         missing.sort_unstable();
-        missing.dedup();
         Err(LockError::NotAllHeld { names: missing })
     }
 
@@ -223,7 +219,8 @@ impl LockManager {
         for name in names {
             all.push(self.get_lock(name.as_ref())?);
         }
-        Ok(all.in_order())
+        all.put_in_order();
+        Ok(all)
     }
 
     /// The names in use, in no particular order. True only for the moment it was asked.

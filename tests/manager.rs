@@ -558,6 +558,6 @@ proptest! {
     #[test]
     fn it_does_what_the_reference_does(steps in names::steps()) {
         let locks = LockManager::builder().shards(1).bypass(2).build().expect("sound options");
-        names::run(locks, &steps, names::Place::Here);
+        names::run(locks, &steps, false);
     }
 }

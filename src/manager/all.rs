@@ -9,17 +9,27 @@
 //! In Redis each name would cost a round trip, and whoever dies in between would hold up the others
 //! for a lease. So there one script takes all or none, unless the manager was told to go one by one.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::handle::{Entered, ManagedLock};
 use super::remote::{self, Lease, RemoteHandle};
-use crate::{BaseLock, LockError, Wait};
+use crate::{LockError, Wait};
 
 /// One lock of several. Dropping it releases, if it is held; a panic of somebody's waker in the one
 /// keeps the others from nothing.
 struct Part {
     held: Option<Entered>,
+    /// The first thing that they are ordered by: at hand, so that sorting need not look it up.
+    hash: u64,
     lock: ManagedLock,
+}
+
+impl Part {
+    #[inline]
+    fn order(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash).then_with(|| self.lock.name().cmp(other.lock.name()))
+    }
 }
 
 impl Drop for Part {
@@ -40,37 +50,33 @@ impl All {
         Self { parts: Vec::with_capacity(locks) }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, lock: ManagedLock) {
-        self.parts.push(Part { held: None, lock });
+        self.parts.push(Part { held: None, hash: lock.hash(), lock });
     }
 
     /// To be called when all have been pushed.
-    pub(super) fn in_order(mut self) -> Self {
-        self.parts.sort_unstable_by(|one, other| one.lock.order(&other.lock));
-        self.parts.dedup_by(|one, other| one.lock.is(&other.lock));
-        self
+    pub(super) fn put_in_order(&mut self) {
+        self.parts.sort_unstable_by(Part::order);
+        // What is equal is the same lock.
+        self.parts.dedup_by(|one, other| one.order(other).is_eq());
     }
 
     fn locks(&self) -> impl Iterator<Item = &ManagedLock> {
         self.parts.iter().map(|part| &part.lock)
     }
 
-    /// The locks, if they are in Redis.
-    fn remote(&self) -> Option<Vec<&RemoteHandle>> {
-        let remote: Option<Vec<_>> = self.locks().map(ManagedLock::remote).collect();
-        remote.filter(|locks| !locks.is_empty())
-    }
-
     /// The locks, if one script takes them.
     fn at_once(&self) -> Option<Vec<&RemoteHandle>> {
-        self.remote().filter(|locks| !locks[0].takes_one_by_one())
+        let remote: Option<Vec<_>> = self.locks().map(ManagedLock::remote).collect();
+        remote.filter(|locks| locks.first().is_some_and(|lock| !lock.takes_one_by_one()))
     }
 
     /// Takes all of them for holds without a guard, or none.
     pub(super) fn acquire(mut self, wait: Wait) -> Result<bool, LockError> {
         let entered = self.enter(wait, ManagedLock::enter_to_stay)?;
         if entered {
-            for Part { held, lock } in &mut self.parts {
+            for Part { held, lock, .. } in &mut self.parts {
                 held.take().into_iter().for_each(|held| lock.stay(held));
             }
         }
@@ -119,15 +125,6 @@ impl All {
             part.held = Some(lease.into());
         }
     }
-
-    /// Ends the holds without a guard. The names of which there was none.
-    pub(super) fn end_acquired(&self) -> Result<Vec<String>, LockError> {
-        if let Some(locks) = self.remote() {
-            return remote::end_all_acquired(&locks);
-        }
-        let not_held = self.locks().filter(|lock| lock.release().is_err());
-        Ok(not_held.map(|lock| lock.name().to_owned()).collect())
-    }
 }
 
 /// Holds several locks of a manager: what [`LockManager::lock_all`](crate::LockManager::lock_all)
@@ -155,14 +152,14 @@ impl AllGuard {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let mut leases = self.all.parts.iter().filter_map(|part| part.held.as_ref()?.lease());
-        leases.all(Lease::is_valid)
+        leases.all(|lease| lease.is_valid())
     }
 
     /// What there is to know and to do about the lease of each lock in Redis, in the order of
     /// [`names`](Self::names). None in this process.
     #[cfg(all(feature = "redis", not(loom)))]
     pub fn leases(&self) -> impl Iterator<Item = &crate::RedisGuard> {
-        self.all.parts.iter().filter_map(|part| part.held.as_ref()?.lease())
+        self.all.parts.iter().filter_map(|part| part.held.as_ref()?.lease().map(|lease| &**lease))
     }
 
     /// Releases, and tells what a drop cannot: whether all locks in Redis were held to the end.

@@ -1,6 +1,5 @@
 //! A lock of a manager, as its users have it: the handle and its guards, over either backend.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -93,11 +92,12 @@ impl ManagedLock {
     /// Puts holds and waits through this handle on record under `owner`. Redis is told the first 256
     /// bytes of its label.
     #[must_use]
-    pub fn with_owner(self, owner: &LockOwner) -> Self {
-        Self(match self.0 {
-            Place::Local(lock) => Place::Local(lock.with_owner(owner)),
-            Place::Remote(lock) => Place::Remote(lock.with_owner(owner)),
-        })
+    pub fn with_owner(mut self, owner: &LockOwner) -> Self {
+        match &mut self.0 {
+            Place::Local(lock) => lock.belong_to(owner),
+            Place::Remote(lock) => lock.belong_to(owner),
+        }
+        self
     }
 
     /// The name.
@@ -108,19 +108,13 @@ impl ManagedLock {
         }
     }
 
-    /// The order in which everybody takes several.
-    pub(super) fn order(&self, other: &Self) -> Ordering {
-        match (&self.0, &other.0) {
-            (Place::Local(one), Place::Local(other)) => one.key().cmp(other.key()),
-            _ => self.name().cmp(other.name()),
-        }
-    }
-
-    /// Whether they are handles of one lock, if both are of one manager.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Place::Local(one), Place::Local(other)) => one.is(other),
-            _ => self.name() == other.name(),
+    /// By this, and then by name, everybody takes several. In Redis by name alone: another process
+    /// would have another hash.
+    #[inline]
+    pub(super) fn hash(&self) -> u64 {
+        match &self.0 {
+            Place::Local(lock) => lock.key().hash,
+            Place::Remote(_) => 0,
         }
     }
 
@@ -358,14 +352,14 @@ macro_rules! guard {
             /// this name. `None` for a lock in this process, which needs none.
             #[must_use]
             pub fn fence(&self) -> Option<u64> {
-                self.lease.as_ref().map(Lease::fence)
+                self.lease.as_ref().map(|lease| lease.fence())
             }
 
             /// Whether the lock is still held, as far as can be known without asking: always, in this
             /// process; in Redis, until shortly before its lease can have ended.
             #[must_use]
             pub fn is_valid(&self) -> bool {
-                self.lease.as_ref().is_none_or(Lease::is_valid)
+                self.lease.as_ref().is_none_or(|lease| lease.is_valid())
             }
 
             /// What there is to know and to do about the lease of a lock in Redis: its loss, how
@@ -373,7 +367,7 @@ macro_rules! guard {
             #[cfg(all(feature = "redis", not(loom)))]
             #[must_use]
             pub fn lease(&self) -> Option<&crate::RedisGuard> {
-                self.lease.as_ref()
+                self.lease.as_deref()
             }
 
             /// Releases, and tells what a drop cannot: whether a lock in Redis was held to the end.

@@ -31,9 +31,8 @@ impl LocalHandle {
     }
 
     /// Puts holds and waits through this handle on record under `owner`.
-    pub(super) fn with_owner(mut self, owner: &LockOwner) -> Self {
+    pub(super) fn belong_to(&mut self, owner: &LockOwner) {
         self.owner = Some(owner.clone());
-        self
     }
 
     pub(super) fn name(&self) -> &str {
@@ -50,11 +49,6 @@ impl LocalHandle {
     pub(super) fn entry(&self) -> &Entry {
         // SAFETY: this handle counts it, so it is alive.
         unsafe { self.entry.as_ref() }
-    }
-
-    /// Whether they are handles of one lock.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        self.entry == other.entry
     }
 
     fn graph(&self) -> Option<&Graph> {

@@ -31,7 +31,10 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn find(&self, _name: &str) -> Option<RemoteHandle> {
+    pub(super) fn release_all<'n>(
+        &self,
+        _names: impl Iterator<Item = &'n str>,
+    ) -> Result<Vec<String>, LockError> {
         match *self {}
     }
 
@@ -61,8 +64,8 @@ impl Remote {
 pub(super) enum RemoteHandle {}
 
 impl RemoteHandle {
-    pub(super) fn with_owner(self, _owner: &LockOwner) -> Self {
-        self
+    pub(super) fn belong_to(&mut self, _owner: &LockOwner) {
+        match *self {}
     }
 
     pub(super) fn name(&self) -> &str {
@@ -110,10 +113,6 @@ pub(super) fn enter_all(
 }
 
 pub(super) async fn enter_all_async(_locks: &[&RemoteHandle]) -> Result<Vec<Lease>, LockError> {
-    Ok(Vec::new())
-}
-
-pub(super) fn end_all_acquired(_locks: &[&RemoteHandle]) -> Result<Vec<String>, LockError> {
     Ok(Vec::new())
 }
 

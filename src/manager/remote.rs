@@ -4,7 +4,7 @@
 //! and a waiter have handles of their own. The count of them is a plain integer under one lock:
 //! beside a round trip that costs nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::{
     RedisLockBuilder, RedisSource, Wait,
 };
 
-/// A hold in Redis.
-pub(super) type Lease = RedisGuard;
+/// A hold in Redis. Boxed, so that the guards of this process do not carry room for it.
+pub(super) type Lease = Box<RedisGuard>;
 
 /// The most bytes of an owner's label that the server keeps.
 const LONGEST_LABEL: usize = 256;
@@ -228,6 +228,12 @@ struct Name {
     lock: RedisLock,
 }
 
+impl Name {
+    fn is_in_use(&self) -> bool {
+        self.handles > 0 || self.lock.has_acquired()
+    }
+}
+
 impl Shared {
     fn names(&self) -> MutexGuard<'_, HashMap<String, Name>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
@@ -259,11 +265,38 @@ impl Remote {
     }
 
     /// A handle of the name, if it is in use.
-    pub(super) fn find(&self, name: &str) -> Option<RemoteHandle> {
+    fn find(&self, name: &str) -> Option<RemoteHandle> {
         let mut names = self.0.names();
         let known = names.get_mut(name)?;
         known.handles += 1;
         Some(RemoteHandle { shared: self.0.clone(), lock: known.lock.clone() })
+    }
+
+    /// Ends the holds of all of these that belong to no guard, in one go. The names of which there was
+    /// none, or whose lease was over before.
+    pub(super) fn release_all<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<Vec<String>, LockError> {
+        let names: BTreeSet<&str> = names.collect();
+        let handles: Vec<_> = names.iter().map(|name| self.find(name)).collect();
+        let release = async |handle: &Option<RemoteHandle>| match handle {
+            Some(handle) => handle.lock.release_async().await,
+            None => Err(LockError::NotHeld { name: None }),
+        };
+        let released = wait(join_all(handles.iter().map(release)));
+        let mut not_held = Vec::new();
+        let mut failure = None;
+        for (name, released) in names.into_iter().zip(released) {
+            match released {
+                Ok(()) => {}
+                Err(LockError::NotHeld { .. } | LockError::Redis(RedisError::Lost { .. })) => {
+                    not_held.push(name.to_owned());
+                }
+                Err(other) => failure = Some(other),
+            }
+        }
+        failure.map_or(Ok(not_held), Err)
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -289,7 +322,7 @@ impl Remote {
         let mut expired = 0;
         self.0.names().retain(|_, name| {
             expired += usize::from(name.lock.forget_expired());
-            name.handles > 0 || name.lock.has_acquired()
+            name.is_in_use()
         });
         let releases = wait(self.0.source.settle())?;
         Ok(Swept { expired, releases, ..Swept::default() })
@@ -303,12 +336,11 @@ pub(super) struct RemoteHandle {
 }
 
 impl RemoteHandle {
-    pub(super) fn with_owner(mut self, owner: &LockOwner) -> Self {
+    pub(super) fn belong_to(&mut self, owner: &LockOwner) {
         let mut label = owner.label();
         let fits = (0..=LONGEST_LABEL).rev().find(|end| label.is_char_boundary(*end));
         label.truncate(fits.unwrap_or_default());
         self.lock = self.lock.with_owner(label);
-        self
     }
 
     pub(super) fn name(&self) -> &str {
@@ -320,24 +352,24 @@ impl RemoteHandle {
     }
 
     pub(super) fn enter(&self, time: Wait) -> Result<Option<Lease>, LockError> {
-        Ok(wait(self.lock.take(patience(time)))?)
+        Ok(wait(self.lock.take(patience(time)))?.map(Box::new))
     }
 
     pub(super) fn enter_patiently(&self) -> Result<Lease, LockError> {
-        Ok(self.lock.lock()?)
+        Ok(self.lock.lock()?.into())
     }
 
     pub(super) async fn enter_async(&self) -> Result<Lease, LockError> {
-        Ok(self.lock.lock_async().await?)
+        Ok(self.lock.lock_async().await?.into())
     }
 
     pub(super) async fn try_enter_async(&self) -> Result<Option<Lease>, LockError> {
-        Ok(self.lock.try_lock_async().await?)
+        Ok(self.lock.try_lock_async().await?.map(Box::new))
     }
 
     /// Holds until [`end_acquired`](Self::end_acquired).
     pub(super) fn keep(&self, lease: Lease) {
-        self.lock.keep(lease);
+        self.lock.keep(*lease);
     }
 
     /// Ends a hold that belongs to no guard. `false` if there is none.
@@ -360,32 +392,18 @@ pub(super) fn enter_all(
     time: Wait,
 ) -> Result<Option<Vec<Lease>>, LockError> {
     let locks: Vec<_> = locks.iter().map(|handle| &handle.lock).collect();
-    Ok(wait(lock_all(&locks, patience(time)))?)
+    Ok(wait(lock_all(&locks, patience(time)))?.map(boxed))
 }
 
 /// The same for tasks, for as long as it takes.
 pub(super) async fn enter_all_async(locks: &[&RemoteHandle]) -> Result<Vec<Lease>, LockError> {
     let locks: Vec<_> = locks.iter().map(|handle| &handle.lock).collect();
     // Without a deadline there is no other answer.
-    Ok(lock_all(&locks, patience(Wait::Forever)).await?.unwrap_or_default())
+    Ok(lock_all(&locks, patience(Wait::Forever)).await?.map(boxed).unwrap_or_default())
 }
 
-/// Ends the holds of all of these that belong to no guard, in one go. The names of which there was
-/// none, or whose lease was over before.
-pub(super) fn end_all_acquired(locks: &[&RemoteHandle]) -> Result<Vec<String>, LockError> {
-    let mut not_held = Vec::new();
-    let mut failure = None;
-    let released = wait(join_all(locks.iter().map(|handle| handle.lock.release_async())));
-    for (handle, released) in locks.iter().zip(released) {
-        match released {
-            Ok(()) => {}
-            Err(LockError::NotHeld { .. } | LockError::Redis(RedisError::Lost { .. })) => {
-                not_held.push(handle.name().to_owned());
-            }
-            Err(other) => failure = Some(other),
-        }
-    }
-    failure.map_or(Ok(not_held), Err)
+fn boxed(guards: Vec<RedisGuard>) -> Vec<Lease> {
+    guards.into_iter().map(Box::new).collect()
 }
 
 /// Releases all of these in one go.
@@ -395,7 +413,7 @@ pub(super) fn end_all(leases: Vec<Lease>) -> Result<(), LockError> {
 
 /// The same for tasks.
 pub(super) async fn end_all_async(leases: Vec<Lease>) -> Result<(), LockError> {
-    let released = join_all(leases.into_iter().map(RedisGuard::release_async)).await;
+    let released = join_all(leases.into_iter().map(|lease| lease.release_async())).await;
     Ok(released.into_iter().filter(Result::is_err).next_back().unwrap_or(Ok(()))?)
 }
 
@@ -414,7 +432,7 @@ impl Drop for RemoteHandle {
         let mut names = self.shared.names();
         let Some(known) = names.get_mut(self.lock.name()) else { return };
         known.handles -= 1;
-        if known.handles == 0 && !known.lock.has_acquired() {
+        if !known.is_in_use() {
             names.remove(self.lock.name());
         }
     }

@@ -63,20 +63,13 @@ enum Held {
     Acquired,
 }
 
-/// Where the locks are.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Place {
-    Here,
-    /// In Redis, where a waiter may have been granted the lock before it is polled again.
-    Redis,
-}
-
 type Waits = Pin<Box<dyn Future<Output = Result<OwnedManagedGuard, LockError>>>>;
 
 /// The real manager, and beside it what must be true of it.
 struct Both {
     locks: LockManager,
-    place: Place,
+    /// Whether a waiter can have been granted the lock before it is polled again.
+    hasty: bool,
     handles: Vec<(usize, ManagedLock)>,
     guards: Vec<(usize, OwnedManagedGuard)>,
     waits: Vec<(usize, Waits)>,
@@ -89,10 +82,10 @@ fn pick<T>(from: &[T], number: usize) -> Option<usize> {
 }
 
 impl Both {
-    fn new(locks: LockManager, place: Place) -> Self {
+    fn new(locks: LockManager, hasty: bool) -> Self {
         Self {
             locks,
-            place,
+            hasty,
             handles: Vec::new(),
             guards: Vec::new(),
             waits: Vec::new(),
@@ -242,7 +235,7 @@ impl Both {
         for (place, name) in NAMES.iter().enumerate() {
             let info = self.locks.info(name).expect("nothing fails here");
             let waits = self.waits.iter().any(|(waits, _)| *waits == place);
-            if self.place == Place::Here || !waits {
+            if !(self.hasty && waits) {
                 assert_eq!(info.owner.is_some(), self.held.contains_key(&place), "{name}");
             }
             assert!(info.owner.is_some() || !self.held.contains_key(&place), "{name}");
@@ -259,9 +252,10 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Takes the steps, comparing after each of them; and nothing is left at the end.
-pub fn run(locks: LockManager, steps: &[Step], place: Place) {
-    let mut both = Both::new(locks, place);
+/// Takes the steps, comparing after each of them; and nothing is left at the end. `hasty` says whether
+/// a waiter can have been granted the lock before it is polled again.
+pub fn run(locks: LockManager, steps: &[Step], hasty: bool) {
+    let mut both = Both::new(locks, hasty);
     for step in steps {
         both.take(step);
         both.check();

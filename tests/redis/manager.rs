@@ -14,7 +14,7 @@ use warded::{
     RedisError, RedisSource, Wait,
 };
 
-use super::names::{self, Place};
+use super::names;
 use super::proxy::{Proxy, send_again};
 use super::server::{Server, until};
 
@@ -390,6 +390,6 @@ fn it_does_what_the_reference_does() {
         let case = CASES.fetch_add(1, Ordering::Relaxed);
         let with = LockManager::builder().redis(source.clone()).bypass(2);
         let locks = with.prefix(format!("case {case}")).build().unwrap();
-        names::run(locks, &steps, Place::Redis);
+        names::run(locks, &steps, true);
     });
 }
