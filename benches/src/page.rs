@@ -42,14 +42,29 @@ WARDED_BENCH_RECORD=true cargo bench --bench uncontended
   `Condvar`; tokio's locks are used by threads through their blocking methods, its semaphore \
   through a `block_on`.
 
+## What was tried
+
+- A waiter that finds the lock taken spins before it queues, also when others are in the queue \
+  already. As long as it joined them at once, each entry cost a sleep and a wake-up, and the long \
+  rows had half of std's throughput.
+- Each of ten rounds of spinning begins with a yield and goes on with twenty looks. Beginning with \
+  the looks, as std does, gave the long rows 1.0 to 1.1 of std's throughput instead of 0.8 to 0.9, \
+  and took half of the short rows' and several milliseconds of the longest waits'.
+- A bypass budget of 4096 is the smallest of those below that keeps the throughput with a hog. Without \
+  one, 64 would do.
+- With four threads the longest wait is about one time slice of the scheduler, 4 ms here, in which \
+  the holder is not running. No lock can do anything about that, and half of std's is out of reach \
+  where std's is such a slice, too.
+- Five times the throughput of async-lock and saa is reached where their waiters sleep, and is not \
+  where they seldom do: with few threads, in bursts, and among readers.
+
 ## What these figures do not show
 
-- The rows of threads are five rounds beside std and parking_lot 0.13 only, on a machine that was not \
-  quiet: a first look. Tasks, semaphores under contention and long read-write sections are not \
-  recorded yet, nor are the other rivals under contention.
-- The default bypass budgets, 1024 each, come from measurements of the engine's first sketch, where \
-  64 and less collapsed and thousands cost little. A sweep of this engine (`--sweep`) is still to be \
-  recorded.
+- Two virtual processors share a cache, perhaps a core. More of them, on several sockets, are not \
+  shown.
+- Programs of the lowest priority may have run meanwhile. They take only what would be idle, yet \
+  something of the caches. They are not counted as a disturbance.
+- A yield means something else to other schedulers than to Linux's.
 ";
 
 /// Writes the page, and draws its pictures.

@@ -40,9 +40,10 @@ mod system {
         let own = Process::myself().ok()?.stat().ok()?;
         let kernel = all.system + all.irq.unwrap_or(0) + all.softirq.unwrap_or(0);
         Some(Quiet {
-            // What the hypervisor gave to another guest was taken by others, too.
-            busy: all.user + all.nice + kernel + all.steal.unwrap_or(0),
-            idle: all.idle + all.iowait.unwrap_or(0),
+            // What the hypervisor gave to another guest was taken by others, too. Processes that are
+            // nice take only what would be idle.
+            busy: all.user + kernel + all.steal.unwrap_or(0),
+            idle: all.idle + all.nice + all.iowait.unwrap_or(0),
             own: own.utime + own.stime,
         })
     }

@@ -239,7 +239,8 @@ impl Gate {
         let waiter = waiter.as_ref();
         let parker = Parker::new();
         loop {
-            match waiter.attempt(|| WakeHandle::Thread(parker.unparker()), Spin::blocking()) {
+            match waiter.attempt(|| WakeHandle::Thread(parker.unparker()), Spin::blocking(deadline))
+            {
                 Step::Entered => return Ok(()),
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Asleep => {}
@@ -516,7 +517,9 @@ impl<'a> Waiter<'a> {
                 }
                 continue;
             }
-            if word & QUEUED == 0 && spin.again() {
+            // Also when others wait: to join them costs a sleep and a wake-up, and slows the holder,
+            // who has to call. Where nobody is overtaken, to stand aside would cost the place.
+            if (word & QUEUED == 0 || gate.budget > 0) && spin.again() {
                 continue;
             }
             if word & QLOCK != 0 {

@@ -99,7 +99,7 @@ impl LocalLock {
 impl LocalLock {
     /// The bypass budget of a lock for which none was chosen. Where it comes from is in
     /// docs/performance.md.
-    pub const DEFAULT_BYPASS: u16 = 1024;
+    pub const DEFAULT_BYPASS: u16 = 4096;
 
     /// The largest bypass budget.
     pub const MAX_BYPASS: u16 = super::word::MAX_BUDGET;

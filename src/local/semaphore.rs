@@ -61,7 +61,7 @@ impl LocalSemaphore {
 
     /// The bypass budget of a semaphore for which none was chosen. Where it comes from is in
     /// docs/performance.md.
-    pub const DEFAULT_BYPASS: u16 = 1024;
+    pub const DEFAULT_BYPASS: u16 = 4096;
 
     /// The largest bypass budget.
     pub const MAX_BYPASS: u16 = word::MAX_BUDGET;

@@ -95,36 +95,47 @@ impl Backoff {
     }
 }
 
-/// The short while in which a blocking newcomer looks again before it queues.
+/// The short while in which a blocking waiter looks again before it sleeps.
 ///
-/// A few processor pauses, for a holder that is about to release; then a few yields, for one whose
-/// thread is waiting for this very processor.
-pub(crate) struct Spin(u32);
+/// In rounds: it offers its processor to whoever waits for it, who may be the holder, and then looks
+/// as often as it can, since a busy lock is free for a fraction of a microsecond only. All rounds
+/// take about as long as falling asleep and being woken, after which it has lost at most as much as
+/// it could have won (A. Karlin et al., "Empirical studies of competitive spinning", SOSP 1991).
+/// docs/performance.md has the measurements.
+pub(crate) struct Spin {
+    left: u32,
+    deadline: Option<Instant>,
+}
 
 impl Spin {
-    const PAUSES: u32 = 3;
     const ROUNDS: u32 = 10;
+    const LOOKS: u32 = 20;
+    const PAUSES: u32 = 4;
 
-    pub(crate) const fn blocking() -> Self {
-        Self(0)
+    /// A yield may last a time slice, so a deadline is looked at before each.
+    pub(crate) const fn blocking(deadline: Option<Instant>) -> Self {
+        Self { left: Self::ROUNDS * Self::LOOKS, deadline }
     }
 
     /// A task must not keep its executor's thread.
     pub(crate) const fn none() -> Self {
-        Self(Self::ROUNDS)
+        Self { left: 0, deadline: None }
     }
 
     /// Passes a little time; `false` when it is time to sleep instead.
     pub(crate) fn again(&mut self) -> bool {
-        if self.0 == Self::ROUNDS {
+        if self.left == 0 {
             return false;
         }
-        self.0 += 1;
-        if self.0 <= Self::PAUSES {
-            (0..1 << self.0).for_each(|_| hint::spin_loop());
-        } else {
+        if !self.left.is_multiple_of(Self::LOOKS) {
+            (0..Self::PAUSES).for_each(|_| hint::spin_loop());
+        } else if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
             thread::yield_now();
+        } else {
+            self.left = 0;
+            return false;
         }
+        self.left -= 1;
         true
     }
 }

@@ -266,5 +266,5 @@ pub fn pick<T>(list: &[T], choice: u8) -> Option<usize> {
 
 /// The budgets that programs run with.
 pub fn budget(choice: u8) -> u16 {
-    [0, 1, 2, 5, 1024][usize::from(choice) % 5]
+    [0, 1, 2, 5, 4096][usize::from(choice) % 5]
 }
