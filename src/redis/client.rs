@@ -15,6 +15,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(crate) type HoldId = u64;
 pub(crate) type CallId = u64;
 
 /// On which terms a lock is asked for. Callers with equal terms share one waiter on the server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// Of the first name, if there are several.
     pub(crate) keys: Keys,
@@ -58,6 +59,13 @@ pub(crate) struct Terms {
     pub(crate) polling: bool,
     /// For how long a hold is renewed, if at all.
     pub(crate) max_hold: Option<Duration>,
+}
+
+impl Hash for Terms {
+    /// Few terms differ in anything but the name.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.keys.lock.hash(state);
+    }
 }
 
 impl Terms {
@@ -475,7 +483,8 @@ pub(crate) struct Client {
     last_stamp: u64,
     last_number: u64,
     asks: HashMap<AskId, Asked>,
-    calls: BTreeMap<CallId, Call>,
+    /// Boxed, because a tree moves its entries about.
+    calls: BTreeMap<CallId, Box<Call>>,
     /// Calls in the order of their (last) sending and of their beginning. Those that are over are
     /// skipped.
     sendings: VecDeque<(Moment, CallId)>,
@@ -992,7 +1001,7 @@ impl Client {
         let id = self.last_number;
         let (tries, failure, timers) = (0, None, Vec::new());
         let call = Call { request, purpose, first: now, sent: None, tries, failure, timers };
-        self.calls.insert(id, call);
+        self.calls.insert(id, Box::new(call));
         self.beginnings.push_back((now, id));
         self.transmit(now, id, out);
         id
@@ -1015,7 +1024,7 @@ impl Client {
     }
 
     fn forget_call(&mut self, id: CallId) -> Option<Call> {
-        let call = self.calls.remove(&id)?;
+        let call = *self.calls.remove(&id)?;
         for timer in &call.timers {
             self.timers.remove(timer);
         }

@@ -74,7 +74,8 @@ impl Request {
 
     /// The command that asks it. Waiters are told on `channel`.
     pub(crate) fn command(&self, form: Form, channel: &str) -> Cmd {
-        let mut cmd = Cmd::new();
+        // As long as most are.
+        let mut cmd = Cmd::with_capacity(12, 384);
         match (self.script(), form) {
             (Some(script), Form::Digest) => cmd.arg("EVALSHA").arg(&script.sha),
             (Some(script), Form::Text) => cmd.arg("EVAL").arg(script.text),

@@ -164,7 +164,7 @@ R = [  # name, attempts, options
 M = [  # name, attempts, options, with the property that must break
  ('grants what it can', dict(A=['xy:t'], B=['y:t']), dict(horizon=1, checks={'ALL', 'ME'}, patch=[('acquire_all', 'if not h.free or', 'if i == 1 and not h.free or')])),
  ('completes what it holds in part', dict(A=['xy:t', 'x:t'], B=['x:t']), dict(horizon=3, checks={'ALL', 'GHOST'}, patch=[('acquire_all', 'if mine > 0 or over or', 'if mine == 0 and over or')])),
- ('no mark at grant', dict(A=['xy:t'], B=['x:t']), dict(horizon=3, polls=0, delay=70000, checks={'GHOST'}, patch=[('acquire_all', "'i', ARGV[5], lane, ARGV[3])", "'i', ARGV[5])"), ('release', "redis.call('HSET', H, lane", "redis.call('HSET', H, 'none'")])),
+ ('no mark at grant', dict(A=['xy:t'], B=['x:t']), dict(horizon=3, polls=0, delay=70000, checks={'GHOST'}, patch=[('acquire_all', "'i', ARGV[5], lane, ARGV[3])", "'i', ARGV[5])"), ('release', "'HSET', H, 'x', '0', lane, over", "'HSET', H, 'x', '0', 'none', over")])),
  ('refused try not marked', dict(A=['xy:t'], B=['x:t']), dict(horizon=1, checks={'GHOST'}, patch=[('acquire_all', "redis.call('HSET', h.lock, lane, '-' .. ARGV[3])", '')])),
  ('stays in the queue that it leaves', dict(A=['xy:w'], B=['x:t'], C=['y:t']), dict(horizon=1, dups=0, checks={'ALL'}, patch=[('acquire_all', 'if h.queued and (i ~= block or wait == 0) then', 'if false then')])),
  ('leaves and tells nobody', dict(A=['xy:w'], B=['x:t', 'y:t'], C=['x:w']), dict(horizon=0, polls=1, dups=0, checks={'LV'}, patch=[('acquire_all', 'token, ms, h.free)', 'token, ms, false)')])),

@@ -157,7 +157,7 @@ impl Look {
     }
 
     pub fn token(&mut self, name: &str) -> Option<String> {
-        self.field(name, "x").and_then(|_| self.field(name, "t"))
+        self.field(name, "x").filter(|end| end != "0").and_then(|_| self.field(name, "t"))
     }
 
     pub fn fence(&mut self, name: &str) -> u64 {

@@ -89,7 +89,7 @@ fn failure_14_a_failover_by_sentinel_is_followed() {
     until("Sentinel knows the replica", knows);
     let url = format!("redis://127.0.0.1:{}", sentinel.port());
     let client =
-        SentinelClient::build(vec![url], "locks".to_owned(), None, SentinelServerType::Master);
+        SentinelClient::build(vec![url], String::from("locks"), None, SentinelServerType::Master);
     let source = RedisSource::builder(client.unwrap())
         .patience(Duration::from_secs(15))
         .answer_timeout(300 * MS)

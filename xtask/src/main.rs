@@ -22,7 +22,7 @@ enum Task {
     Test,
     /// Feeds the primitives random sequences of operations.
     Fuzz(fuzz::Args),
-    /// Measures the primitives beside their rivals.
+    /// Measures the primitives, and the lock in Redis, beside their rivals.
     Bench(bench::Args),
     /// Runs the loom models, and writes docs/verification.md from what they record.
     Verify(verify::Args),

@@ -10,7 +10,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, RedisResult, Value};
 use tokio::sync::Mutex;
 
 use super::clock;
-use crate::redis::client::{Reply, Request};
+use crate::redis::client::{CallId, Reply, Request};
 use crate::redis::error::RedisError;
 use crate::redis::lease::Moment;
 use crate::redis::wire::Form;
@@ -104,26 +104,54 @@ impl RedisServer {
     }
 }
 
-/// Asks the server. A server that does not know the script yet is sent it in full.
+/// So many requests go out together at most. More would leave the server idle while their answers
+/// are read, and this side idle while the server works.
+pub(crate) const BATCH: usize = 32;
+
+/// The answers to requests that went out together.
+pub(crate) type Answers = Vec<(CallId, Result<Reply, RedisError>)>;
+
+/// Asks the server all of this at once. A server that does not know a script yet is sent it in full.
 pub(crate) async fn ask(
     mut connection: MultiplexedConnection,
-    request: Request,
+    requests: Vec<(CallId, Request)>,
     channel: Arc<str>,
-) -> Result<Reply, RedisError> {
-    let answer = send(&mut connection, &request.command(Form::Digest, &channel)).await;
-    let answer = match answer {
-        Err(RedisError::NoScript(_)) => {
-            send(&mut connection, &request.command(Form::Text, &channel)).await
+) -> Answers {
+    let commands = requests.iter().map(|(_, request)| request.command(Form::Digest, &channel));
+    let mut answers = send(&mut connection, commands.collect()).await;
+    let is_unknown = |answer: &_| matches!(answer, Err(RedisError::NoScript(_)));
+    let unknown: Vec<usize> = (0..answers.len()).filter(|&at| is_unknown(&answers[at])).collect();
+    if !unknown.is_empty() {
+        let commands = unknown.iter().map(|&at| requests[at].1.command(Form::Text, &channel));
+        let again = send(&mut connection, commands.collect()).await;
+        for (at, answer) in unknown.into_iter().zip(again) {
+            answers[at] = answer;
         }
-        answer => answer,
+    }
+    let read = |((call, request), answer): ((_, Request), Result<Value, _>)| {
+        (call, answer.and_then(|value| request.read(&value)))
     };
-    request.read(&answer?)
+    requests.into_iter().zip(answers).map(read).collect()
 }
 
-async fn send(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
-    match connection.req_packed_command(cmd).await {
-        Ok(Value::ServerError(error)) => Err(RedisError::classify(error.into())),
-        Ok(value) => Ok(value),
-        Err(error) => Err(RedisError::classify(error)),
+async fn send(
+    connection: &mut MultiplexedConnection,
+    commands: Vec<Cmd>,
+) -> Vec<Result<Value, RedisError>> {
+    let count = commands.len();
+    let mut pipeline = redis::Pipeline::with_capacity(count);
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    match connection.req_packed_commands(&pipeline, 0, count).await {
+        Ok(values) => values.into_iter().map(answer).collect(),
+        Err(error) => vec![Err(RedisError::classify(error)); count],
+    }
+}
+
+fn answer(value: Value) -> Result<Value, RedisError> {
+    match value {
+        Value::ServerError(error) => Err(RedisError::classify(error.into())),
+        value => Ok(value),
     }
 }

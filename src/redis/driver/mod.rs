@@ -27,8 +27,11 @@ use tokio::time::Sleep;
 
 use self::cell::Cell;
 pub use self::link::RedisServer;
+use self::link::{Answers, BATCH};
 use self::slot::{Grant, Outcome, Slot};
-use super::client::{Action, Answer, AskId, CallId, Client, Event, Granted, HoldId, Reply, Temper};
+use super::client::{
+    Action, Answer, AskId, CallId, Client, Event, Granted, HoldId, Request, Temper,
+};
 use super::error::{Loss, RedisError};
 use super::lease::Moment;
 
@@ -75,6 +78,7 @@ pub(crate) fn start(setup: Setup) -> io::Result<UnboundedSender<Message>> {
             closed: false,
             connecting: None,
             connection: None,
+            outbox: Vec::new(),
             asked: FuturesUnordered::new(),
             subscribing: None,
             subscription: None,
@@ -103,7 +107,7 @@ fn entropy() -> io::Result<impl FnMut() -> u128 + Send> {
 
 type Connected = Result<(MultiplexedConnection, u64, Moment), RedisError>;
 type Later<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
-type Asked = Pin<Box<dyn Future<Output = (CallId, Result<Reply, RedisError>)>>>;
+type Asked = Pin<Box<dyn Future<Output = Answers>>>;
 
 struct Driver {
     client: Client,
@@ -116,6 +120,8 @@ struct Driver {
     closed: bool,
     connecting: Later<Connected>,
     connection: Option<MultiplexedConnection>,
+    /// The requests that go out next.
+    outbox: Vec<(CallId, Request)>,
     /// The requests on this connection that are not answered.
     asked: FuturesUnordered<Asked>,
     subscribing: Later<Result<PubSubStream, RedisError>>,
@@ -152,6 +158,7 @@ impl Driver {
                 self.client.on(clock::now(), event, &mut actions);
             }
             self.act(&mut actions);
+            self.send();
         }
     }
 
@@ -205,15 +212,18 @@ impl Driver {
                 Err(failure) => events.push(Event::Down { failure }),
             }
         }
-        while let Poll::Ready(Some((call, reply))) = self.asked.poll_next_unpin(cx) {
-            match reply {
-                // One broken answer is a broken connection: all others on it are lost, too.
-                Err(failure) if failure.is_about_the_link() => {
-                    self.asked.clear();
-                    self.connection = None;
-                    events.push(Event::Down { failure });
+        while let Poll::Ready(Some(answers)) = self.asked.poll_next_unpin(cx) {
+            for (call, reply) in answers {
+                match reply {
+                    // One broken answer is a broken connection: all others on it are lost, too.
+                    Err(failure) if failure.is_about_the_link() => {
+                        self.asked.clear();
+                        self.connection = None;
+                        events.push(Event::Down { failure });
+                        return;
+                    }
+                    reply => events.push(Event::Reply { call, reply }),
                 }
-                reply => events.push(Event::Reply { call, reply }),
             }
         }
     }
@@ -253,18 +263,13 @@ impl Driver {
             for action in std::mem::take(actions) {
                 match action {
                     Action::Connect => {
+                        self.outbox.clear();
                         self.asked.clear();
                         self.connection = None;
                         let connect = self.setup.server.clone().connect(self.setup.connect_timeout);
                         self.connecting = Some(Box::pin(connect));
                     }
-                    Action::Send { call, request } => {
-                        // Without a connection the client knows that this was not sent.
-                        if let Some(connection) = self.connection.clone() {
-                            let asked = link::ask(connection, request, self.channel.clone());
-                            self.asked.push(Box::pin(async move { (call, asked.await) }));
-                        }
-                    }
+                    Action::Send { call, request } => self.outbox.push((call, request)),
                     Action::Listen => {
                         let (server, channel) = (self.setup.server.clone(), self.channel.clone());
                         let subscribe = server.subscribe(channel, self.setup.connect_timeout);
@@ -284,6 +289,16 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// Sends what is in the outbox. Without a connection the client knows that it was not sent.
+    fn send(&mut self) {
+        let mut requests = std::mem::take(&mut self.outbox).into_iter();
+        let Some(connection) = &self.connection else { return };
+        while requests.len() > 0 {
+            let batch = requests.by_ref().take(BATCH).collect();
+            self.asked.push(Box::pin(link::ask(connection.clone(), batch, self.channel.clone())));
         }
     }
 

@@ -14,7 +14,7 @@ local t = redis.call('TIME')
 local us = t[1] * 1000000 + t[2]
 local ms = math.floor(us / 1000)
 -- Looks at all names before anything is changed.
-local names, mine, over, queued, least = {}, 0, false, false, nil
+local names, mine, over, met, queued, least = {}, 0, false, false, false, nil
 for i = 1, #KEYS, 3 do
   local h = redis.call('HMGET', KEYS[i], 't', 'x', 'n', 'w', lane)
   h.lock, h.queue, h.waiters = KEYS[i], KEYS[i + 1], KEYS[i + 2]
@@ -25,7 +25,7 @@ for i = 1, #KEYS, 3 do
   elseif h[5] and math.abs(h[5]) >= stamp then over = true
   end
   h.queued = h.passed and redis.call('ZSCORE', h.queue, token)
-  queued = queued or h.queued
+  met, queued = met or h.passed, queued or h.queued
   names[#names + 1] = h
 end
 if mine == #names then
@@ -34,6 +34,8 @@ if mine == #names then
   return out
 end
 if mine > 0 or over or not queued and stamp < us then return {-1, 0, 0, us} end
+local first, tell, leave
+if met then first, tell, leave = queue() end
 local budget, wait, own = string.match(ARGV[6], '^(%d+) (%d+) (.*)$')
 budget, wait = tonumber(budget), tonumber(wait)
 -- Finds the first name that cannot be had. Those behind it are not even asked for.
