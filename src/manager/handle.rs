@@ -376,7 +376,7 @@ macro_rules! guard {
             /// None in this process. `LockError::Redis` if the lease was over before, or if the
             /// release could not be confirmed; it goes on by itself then.
             pub fn release(mut self) -> Result<(), LockError> {
-                self.lease.take().map_or(Ok(()), |lease| Ok(lease.release()?))
+                self.lease.take().map_or(Ok(()), |lease| lease.release())
             }
 
             /// [`release`](Self::release) for tasks. Dropping the future only stops the waiting.

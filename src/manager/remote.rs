@@ -368,6 +368,7 @@ impl RemoteHandle {
     }
 
     /// Holds until [`end_acquired`](Self::end_acquired).
+    #[expect(clippy::boxed_local, reason = "guards have their leases boxed")]
     pub(super) fn keep(&self, lease: Lease) {
         self.lock.keep(*lease);
     }
@@ -414,7 +415,7 @@ pub(super) fn end_all(leases: Vec<Lease>) -> Result<(), LockError> {
 /// The same for tasks.
 pub(super) async fn end_all_async(leases: Vec<Lease>) -> Result<(), LockError> {
     let released = join_all(leases.into_iter().map(|lease| lease.release_async())).await;
-    Ok(released.into_iter().filter(Result::is_err).next_back().unwrap_or(Ok(()))?)
+    Ok(released.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))?)
 }
 
 /// Another handle of the same lock, with the same owner.
