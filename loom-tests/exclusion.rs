@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 
 use warded::model::Pristine;
 use warded::{
@@ -12,9 +13,9 @@ use warded::{
 };
 
 use crate::harness::{
-    About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED,
+    About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_LOOKING_BACK, TWO_THREADS, UNBOUNDED,
 };
-use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon};
+use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
 /// A primitive, used in a way that excludes everybody else who uses it so.
 pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
@@ -154,28 +155,31 @@ fn finish<L: Exclusive>(shared: &Shared<L>) {
 }
 
 fn blocking<L: Exclusive>(shared: &Shared<L>) {
+    step("locks");
     let _guard = shared.by.lock();
     shared.data.write();
 }
 
-fn twice<L: Exclusive>(shared: &Shared<L>) {
-    blocking(shared);
-    blocking(shared);
+fn blocking_twice<L: Exclusive>(shared: &Shared<L>) {
+    twice(shared, blocking);
 }
 
 fn trying<L: Exclusive>(shared: &Shared<L>) {
+    step("tries to lock");
     if let Some(_guard) = shared.by.try_lock() {
         shared.data.write();
     }
 }
 
 fn timed<L: Exclusive>(shared: &Shared<L>) {
+    step("locks within a time");
     if let Some(_guard) = shared.by.lock_for() {
         shared.data.write();
     }
 }
 
 fn awaiting<L: Exclusive>(shared: &Shared<L>) {
+    step("awaits the lock");
     block_on(async {
         let _guard = shared.by.lock_async().await;
         shared.data.write();
@@ -183,6 +187,7 @@ fn awaiting<L: Exclusive>(shared: &Shared<L>) {
 }
 
 fn cancelled<L: Exclusive>(shared: &Shared<L>) {
+    step("polls for the lock once");
     if let Some(_guard) = poll_and_drop(shared.by.lock_async()) {
         shared.data.write();
     }
@@ -224,48 +229,34 @@ fn one_awaited<L: Exclusive>(budget: u16) {
 
 fn two_cycles<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(&shared, &[twice], twice);
+    beside(&shared, &[blocking_twice], blocking_twice);
     assert_eq!(shared.data.read(), 4);
     finish(&shared);
 }
 
 fn three_threads<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(&shared, &[blocking, blocking], blocking);
-    assert_eq!(shared.data.read(), 3);
+    beside(&shared, &[blocking_twice, blocking_twice], blocking_twice);
+    assert_eq!(shared.data.read(), 6);
     finish(&shared);
 }
 
 fn try_against_lock<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            trying(shared);
-            trying(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, trying)], blocking_twice);
     finish(&shared);
 }
 
 fn timeout_against_release<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            timed(shared);
-            timed(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, timed)], blocking_twice);
     finish(&shared);
 }
 
 fn timeout_before_waiter<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
     let held = shared.by.lock();
-    beside(&shared, &[timed, twice], |shared| {
+    beside(&shared, &[|shared| twice(shared, timed), blocking_twice], |shared| {
         shared.data.write();
         drop(held);
         blocking(shared);
@@ -275,21 +266,14 @@ fn timeout_before_waiter<L: Exclusive>(budget: u16) {
 
 fn cancel_against_grant<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            cancelled(shared);
-            cancelled(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, cancelled)], blocking_twice);
     finish(&shared);
 }
 
 fn cancel_before_waiter<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
     let held = shared.by.lock();
-    beside(&shared, &[cancelled, twice], |shared| {
+    beside(&shared, &[|shared| twice(shared, cancelled), blocking_twice], |shared| {
         shared.data.write();
         drop(held);
         blocking(shared);
@@ -299,14 +283,7 @@ fn cancel_before_waiter<L: Exclusive>(budget: u16) {
 
 fn async_against_sync<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(
-        &shared,
-        &[|shared| {
-            awaiting(shared);
-            awaiting(shared);
-        }],
-        twice,
-    );
+    beside(&shared, &[|shared| twice(shared, awaiting)], blocking_twice);
     assert_eq!(shared.data.read(), 4);
     finish(&shared);
 }
@@ -314,12 +291,12 @@ fn async_against_sync<L: Exclusive>(budget: u16) {
 /// The first poll registers a waker that wakes nobody; another polls again later.
 fn another_waker<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
-    beside(&shared, &[twice], |shared| {
+    beside(&shared, &[blocking_twice], |shared| {
         for _ in 0..2 {
             let mut future = pin!(shared.by.lock_async());
             let guard = match poll(future.as_mut()) {
-                std::task::Poll::Ready(guard) => guard,
-                std::task::Poll::Pending => block_on(future),
+                Poll::Ready(guard) => guard,
+                Poll::Pending => block_on(future),
             };
             shared.data.write();
             drop(guard);
@@ -354,6 +331,105 @@ fn overtaking<L: Exclusive>(budget: u16) {
     let guard = block_on(head);
     shared.0.data.write();
     drop(guard);
+    finish(&shared.0);
+}
+
+/// The same, and somebody queues behind the head, and leaves again.
+fn overtaking_and_leaving<L: Exclusive>(budget: u16) {
+    let shared = Arc::new((Protected::new(L::with_budget(budget)), AtomicU32::new(0)));
+    let held = shared.0.by.lock();
+    let mut head = pin!(shared.0.by.lock_async());
+    assert!(poll(head.as_mut()).is_pending());
+
+    let overtake = |shared: &(Arc<Shared<L>>, AtomicU32)| {
+        for _ in 0..2 {
+            if let Some(_guard) = poll_and_drop(shared.0.by.lock_async()) {
+                shared.0.data.write();
+                shared.1.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    beside(&shared, &[overtake], |shared| {
+        drop(held);
+        overtake(shared);
+    });
+    let overtaken = shared.1.load(Ordering::Relaxed);
+    assert!(overtaken <= budget.into(), "overtaken {overtaken} times with a budget of {budget}");
+
+    drop(block_on(head));
+    finish(&shared.0);
+}
+
+/// Two wait. However often the first one was overtaken, the second begins with a budget of its own.
+fn second_head<L: Exclusive>(budget: u16) {
+    let shared = Arc::new((Protected::new(L::with_budget(budget)), AtomicU32::new(0)));
+    let held = shared.0.by.lock();
+    let mut first = pin!(shared.0.by.lock_async());
+    let mut second = pin!(shared.0.by.lock_async());
+    assert!(poll(first.as_mut()).is_pending());
+    assert!(poll(second.as_mut()).is_pending());
+
+    beside(
+        &shared,
+        &[|shared: &(Arc<Shared<L>>, AtomicU32)| {
+            for _ in 0..2 {
+                if let Some(_guard) = shared.0.by.try_lock() {
+                    shared.1.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }],
+        |shared| {
+            drop(held);
+            drop(shared.0.by.try_lock());
+            drop(block_on(first));
+        },
+    );
+    // Of the other thread's, any may have overtaken the second.
+    let left = u32::from(budget).saturating_sub(shared.1.load(Ordering::Relaxed));
+    for _ in 0..left {
+        assert!(shared.0.by.try_lock().is_some(), "the first one's budget is the second one's");
+    }
+    drop(block_on(second));
+    finish(&shared.0);
+}
+
+/// Two wait, and the second looks without having been called.
+fn in_turn<L: Exclusive>(budget: u16) {
+    let shared = Arc::new((Protected::new(L::with_budget(budget)), AtomicBool::new(false)));
+    let held = shared.0.by.lock();
+    let mut first = pin!(shared.0.by.lock_async());
+    assert!(poll(first.as_mut()).is_pending());
+
+    beside(
+        &shared,
+        &[|shared: &(Arc<Shared<L>>, AtomicBool)| {
+            for _ in 0..2 {
+                let mut second = pin!(shared.0.by.lock_async());
+                let guard = match poll(second.as_mut()) {
+                    Poll::Ready(overtaking) => overtaking,
+                    Poll::Pending => {
+                        let guard = match poll(second.as_mut()) {
+                            Poll::Ready(guard) => guard,
+                            Poll::Pending => block_on(second),
+                        };
+                        let in_turn = shared.1.load(Ordering::Relaxed);
+                        assert!(in_turn, "the second went in before the first");
+                        guard
+                    }
+                };
+                shared.0.data.write();
+                drop(guard);
+            }
+        }],
+        |shared| {
+            shared.0.data.write();
+            drop(held);
+            let guard = block_on(first);
+            shared.1.store(true, Ordering::Relaxed);
+            shared.0.data.write();
+            drop(guard);
+        },
+    );
     finish(&shared.0);
 }
 
@@ -394,7 +470,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
     );
     add("one-awaited", ALONE, 2, "lock; lock awaited", "none", UNBOUNDED, one_awaited::<L>);
     add("two-cycles", ALONE, 2, "lock twice each", "none", TWO_THREADS, two_cycles::<L>);
-    add("three-threads", ALONE, 3, "lock each", "none", THREE_THREADS, three_threads::<L>);
+    add("three-threads", ALONE, 3, "lock twice each", "none", THREE_THREADS, three_threads::<L>);
     add(
         "attempts",
         ALONE,
@@ -417,7 +493,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         "timeout-before-a-waiter",
         LIVE,
         3,
-        "held, unlock, lock; lock within a time; lock twice",
+        "held, unlock, lock; lock within a time, twice; lock twice",
         "timeout",
         L::BEHIND_A_HOLDER,
         timeout_before_waiter::<L>,
@@ -435,7 +511,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         "cancel-before-a-waiter",
         LIVE,
         3,
-        "held, unlock, lock; lock polled once; lock twice",
+        "held, unlock, lock; lock polled once, twice; lock twice",
         "cancelled future",
         L::BEHIND_A_HOLDER,
         cancel_before_waiter::<L>,
@@ -466,5 +542,32 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         "newcomers",
         TWO_THREADS,
         overtaking::<L>,
+    );
+    add(
+        "overtaking-and-leaving",
+        BOUND,
+        2,
+        "a future at the head; lock polled once, twice each",
+        "newcomers that queue and leave",
+        TWO_LOOKING_BACK,
+        overtaking_and_leaving::<L>,
+    );
+    add(
+        "second-head",
+        "each head may be overtaken B times, whatever the one before it was",
+        2,
+        "two futures wait, try_lock, the first locks; try_lock twice",
+        "newcomers",
+        TWO_THREADS,
+        second_head::<L>,
+    );
+    add(
+        "in-turn",
+        "of two that wait, the first enters first",
+        2,
+        "a future at the head locks; lock polled twice, and awaited; twice",
+        "polls without reason",
+        TWO_LOOKING_BACK,
+        in_turn::<L>,
     );
 }

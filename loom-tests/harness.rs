@@ -18,6 +18,9 @@ use std::{env, process};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Serialize;
 use serde_json::json;
+use warded::model::log;
+
+use crate::trace;
 
 /// The environment variable with the file to which records are appended.
 const RECORDS: &str = "WARDED_LOOM_RECORDS";
@@ -93,6 +96,9 @@ pub const UNBOUNDED: &[Extent] = &[Extent {
     strong: Bound::None,
 }];
 
+/// For models that can be explored to the end, given time.
+pub const UNBOUNDED_AT_LENGTH: &[Extent] = &[Extent { tier: Tier::Full, ..UNBOUNDED[0] }];
+
 /// For two threads with two cycles each.
 pub const TWO_THREADS: &[Extent] = &[
     Extent {
@@ -155,16 +161,21 @@ const THREE_THREADS_AT_LENGTH: Extent = Extent {
     strong: Bound::Preemptions(3),
 };
 
-/// For the smallest programs.
-pub const SMALL_PROGRAMS: &[Extent] = UNBOUNDED;
-
-/// For all others of the generated programs, which are many.
-pub const PROGRAMS: &[Extent] = &[Extent {
-    tier: Tier::Full,
-    weak_without_budget: Bound::Preemptions(0),
-    weak: Bound::Preemptions(1),
-    strong: Bound::Preemptions(2),
-}];
+/// For the larger of the generated programs, which are many.
+pub const PROGRAMS: &[Extent] = &[
+    Extent {
+        tier: Tier::Fast,
+        weak_without_budget: Bound::Preemptions(0),
+        weak: Bound::Preemptions(0),
+        strong: Bound::Preemptions(1),
+    },
+    Extent {
+        tier: Tier::Full,
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(2),
+    },
+];
 
 /// When a variant runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -377,7 +388,8 @@ impl Running {
             "{name} FAILED\n  claim:      {claim}\n  threads:    {threads}: {operations}\n  \
              adversary:  {adversary}\n  execution:  {executions}\n  why:        {why}\n  \
              alone:      RUSTFLAGS=\"--cfg loom\" cargo test --release --test loom -- \
-             --include-ignored --exact {name}\n"
+             --include-ignored --exact {name}\n{}",
+            trace::schedule()
         );
         eprint!("\n{report}");
         report
@@ -458,6 +470,7 @@ pub fn explore(
     let checked = panic::catch_unwind(AssertUnwindSafe(|| {
         builder.check(move || {
             counted.begun.fetch_add(1, Ordering::Relaxed);
+            log::begin();
             model();
             counted.finished.fetch_add(1, Ordering::Relaxed);
         });

@@ -1,5 +1,9 @@
 //! The specification's layer: holds that one thread begins and another ends, and the fair release.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use warded::model::Pristine;
 use warded::{
     BaseLock, BaseReadWriteLock, BaseSemaphore, LocalLock, LocalSemaphore, LockError, LockGuard,
@@ -7,7 +11,7 @@ use warded::{
 };
 
 use crate::harness::{About, BUDGETS, Suite, TWO_LOOKING_BACK, TWO_THREADS, UNBOUNDED};
-use crate::steps::{Protected, beside, soon};
+use crate::steps::{Protected, beside, block_on, poll, soon};
 
 /// A primitive of which the specification's layer makes a lock.
 trait Layer: Pristine + Send + Sync + Sized + 'static {
@@ -153,6 +157,34 @@ fn fair_release(budget: u16) {
     finish(&shared);
 }
 
+/// Somebody waits when the lock is released fairly: no newcomer goes before it, whatever the budget.
+fn fair_door(budget: u16) {
+    let by = LocalLock::new(()).with_bypass(budget);
+    let shared = Arc::new((Protected::new(by), AtomicBool::new(false)));
+    let held = shared.0.by.lock();
+    let mut head = pin!(shared.0.by.lock_async());
+    assert!(poll(head.as_mut()).is_pending());
+    beside(
+        &shared,
+        &[|shared: &(Arc<Protected<LocalLock>>, AtomicBool)| {
+            for _ in 0..2 {
+                if let Some(_guard) = shared.0.by.try_lock() {
+                    assert!(shared.1.load(Ordering::Relaxed), "a newcomer went through the door");
+                    shared.0.data.write();
+                }
+            }
+        }],
+        |shared| {
+            shared.0.data.write();
+            LockGuard::release_fairly(held);
+            let _guard = block_on(head);
+            shared.1.store(true, Ordering::Relaxed);
+            shared.0.data.write();
+        },
+    );
+    finish(&shared.0);
+}
+
 pub fn models(suite: &mut Suite) {
     all_of::<LocalLock>(suite);
     all_of::<LocalSemaphore>(suite);
@@ -165,6 +197,14 @@ pub fn models(suite: &mut Suite) {
         adversary: "none",
     };
     suite.model(about, BUDGETS, TWO_LOOKING_BACK, fair_release);
+    let about = About {
+        model: "lock/fair-door".to_owned(),
+        claim: "a fair release gives the head the next turn",
+        threads: 2,
+        operations: "release_fairly, a future at the head locks; try_lock twice",
+        adversary: "newcomers",
+    };
+    suite.model(about, BUDGETS, TWO_THREADS, fair_door);
 }
 
 fn all_of<L: Layer>(suite: &mut Suite) {

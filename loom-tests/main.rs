@@ -20,7 +20,11 @@ mod programs;
 #[cfg(loom)]
 mod readers;
 #[cfg(loom)]
+mod reference;
+#[cfg(loom)]
 mod steps;
+#[cfg(loom)]
+mod trace;
 #[cfg(loom)]
 mod wakers;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use loom::thread;
 use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
-use crate::harness::{About, BUDGETS, Suite, TWO_THREADS, UNBOUNDED};
-use crate::steps::{Data, beside, block_on, poll_and_drop, soon};
+use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
+use crate::steps::{Data, beside, block_on, poll_and_drop, soon, step, twice};
 
 struct Shared {
     locks: LockManager,
@@ -47,21 +47,23 @@ impl Shared {
 }
 
 fn lock(shared: &Shared) {
+    step("gets and locks a");
     let _guard = shared.get("a").lock_owned().expect("no deadlocks are looked for");
     shared.a.write();
 }
 
 fn lock_twice(shared: &Shared) {
-    lock(shared);
-    lock(shared);
+    twice(shared, lock);
 }
 
 /// Looks the name up, and gives it up.
 fn look(shared: &Shared) {
+    step("gets a");
     drop(shared.get("a"));
 }
 
 fn try_lock(shared: &Shared) {
+    step("gets and tries a");
     let lock = shared.get("a");
     if let Some(_guard) = lock.try_lock().expect("no deadlock") {
         shared.a.write();
@@ -71,18 +73,14 @@ fn try_lock(shared: &Shared) {
 /// Two threads try one name twice each; entries are made, shared and taken away in every order.
 fn come_and_go(budget: u16) {
     let shared = Shared::new(budget);
-    let twice = |shared: &Shared| {
-        try_lock(shared);
-        try_lock(shared);
-    };
-    beside(&shared, &[twice], twice);
+    beside(&shared, &[|shared| twice(shared, try_lock)], |shared| twice(shared, try_lock));
     shared.finish();
 }
 
 fn lockers(budget: u16) {
     let shared = Shared::new(budget);
-    beside(&shared, &[lock], lock_twice);
-    assert_eq!(shared.a.read(), 3);
+    beside(&shared, &[lock_twice], lock_twice);
+    assert_eq!(shared.a.read(), 4);
     shared.finish();
 }
 
@@ -191,6 +189,7 @@ fn double_release(budget: u16) {
 }
 
 fn acquire_both(shared: &Shared, names: [&str; 2]) {
+    step("acquires both");
     assert!(shared.locks.acquire_all(&names, Wait::Forever).expect("no deadlock"));
     shared.a.write();
     shared.b.write();
@@ -199,10 +198,13 @@ fn acquire_both(shared: &Shared, names: [&str; 2]) {
 
 fn opposite_orders(budget: u16) {
     let shared = Shared::new(budget);
-    beside(&shared, &[|shared| acquire_both(shared, ["b", "a"])], |shared| {
-        acquire_both(shared, ["a", "b"]);
+    fn backwards(shared: &Shared) {
+        acquire_both(shared, ["b", "a"]);
+    }
+    beside(&shared, &[|shared| twice(shared, backwards)], |shared| {
+        twice(shared, |shared| acquire_both(shared, ["a", "b"]));
     });
-    assert_eq!((shared.a.read(), shared.b.read()), (2, 2));
+    assert_eq!((shared.a.read(), shared.b.read()), (4, 4));
     shared.finish();
 }
 
@@ -290,6 +292,30 @@ fn no_deadlock(budget: u16) {
     shared.finish();
 }
 
+/// One has waited for what the other holds, and holds what the other waits for, but not both at a
+/// time.
+fn wait_is_over(budget: u16) {
+    let shared = Shared::with(LockManager::builder().bypass(budget).detect_deadlocks(true));
+    let get = |shared: &Shared, name, owner: &LockOwner| {
+        let guard = shared.get(name).with_owner(owner).lock_owned();
+        guard.expect("no deadlock")
+    };
+    let other = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            let owner = LockOwner::new("one after the other");
+            drop(get(&shared, "a", &owner));
+            drop(get(&shared, "b", &owner));
+        })
+    };
+    let owner = LockOwner::new("both at a time");
+    let outer = get(&shared, "a", &owner);
+    let inner = get(&shared, "b", &owner);
+    drop((outer, inner));
+    other.join().expect("a model's threads do not panic");
+    shared.finish();
+}
+
 pub fn models(suite: &mut Suite) {
     let mut add = |name: &str, claim, threads, operations, adversary, bounds, model| {
         let model_name = format!("manager/{name}");
@@ -308,14 +334,14 @@ pub fn models(suite: &mut Suite) {
         TWO_THREADS,
         come_and_go,
     );
-    add("lockers", one_entry, 2, "get, lock, drop; three in all", "none", TWO_THREADS, lockers);
+    add("lockers", one_entry, 2, "get, lock, drop; twice each", "none", TWO_THREADS, lockers);
     add(
         "three-look",
         one_entry,
         3,
         "get, drop · get, drop · get, try, drop",
         "none",
-        TWO_THREADS,
+        THREE_THREADS,
         three_look,
     );
     add("cleanup", one_entry, 2, "get, try, drop; twice", "cleanup, info", TWO_THREADS, cleanup);
@@ -327,7 +353,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "release · get, lock, drop",
         "cancel",
-        TWO_THREADS,
+        THREE_THREADS,
         cancelled_before_waiter,
     );
     add("release-elsewhere", record, 2, "acquire · release", "none", UNBOUNDED, release_elsewhere);
@@ -336,9 +362,9 @@ pub fn models(suite: &mut Suite) {
         "opposite-orders",
         all,
         2,
-        "acquire_all, release_all",
+        "acquire_all, release_all; twice each",
         "none",
-        TWO_THREADS,
+        THREE_THREADS,
         opposite_orders,
     );
     add("roll-back", all, 2, "lock_all · get, lock; twice", "timeout", TWO_THREADS, roll_back);
@@ -348,4 +374,13 @@ pub fn models(suite: &mut Suite) {
     let told = "a cycle is told to one of those in it, and to nobody else";
     add("deadlock", told, 2, "lock two, in opposite orders", "none", TWO_THREADS, deadlock);
     add("no-deadlock", told, 2, "lock two, in one order", "none", TWO_THREADS, no_deadlock);
+    add(
+        "wait-is-over",
+        told,
+        2,
+        "lock a, then b · lock a and b",
+        "none",
+        TWO_THREADS,
+        wait_is_over,
+    );
 }

@@ -4,11 +4,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use warded::model::Pristine;
-use warded::{LocalSemaphore, PermitError};
+use warded::{BaseSemaphore, LocalSemaphore, PermitError, Wait};
 
 use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{
-    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon,
+    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
 
 type Shared = Protected<LocalSemaphore>;
@@ -28,18 +28,21 @@ fn finish(shared: &Shared, permits: u32) {
 
 /// Whoever has both of two permits is alone.
 fn take_two(shared: &Shared) {
+    step("takes 2");
     let permits = shared.by.permits(2).expect("there are two");
     shared.data.write();
     drop(permits);
 }
 
 fn take_one(shared: &Shared) {
+    step("takes 1");
     let permit = shared.by.permit().expect("it is not closed");
     shared.data.read();
     drop(permit);
 }
 
 fn await_one(shared: &Shared) {
+    step("awaits 1");
     block_on(async {
         let _permit = shared.by.permit_async().await.expect("it is not closed");
         shared.data.read();
@@ -60,6 +63,7 @@ fn two_attempts(shared: &Shared) {
 }
 
 fn two_within_time(shared: &Shared) {
+    step("takes 2 within a time");
     if let Ok(permits) = shared.by.try_permits_for(2, soon()) {
         shared.data.write();
         drop(permits);
@@ -78,15 +82,17 @@ fn many_against_few(budget: u16) {
 
 fn many_against_two_few(budget: u16) {
     let shared = semaphore(2, budget);
-    beside(&shared, &[one_after_another, await_one], take_two);
-    assert_eq!(shared.data.read(), 1);
+    beside(&shared, &[one_after_another, |shared| twice(shared, await_one)], |shared| {
+        twice(shared, take_two);
+    });
+    assert_eq!(shared.data.read(), 2);
     finish(&shared, 2);
 }
 
 fn overtaken(budget: u16) {
     let shared = semaphore(2, budget);
     let held = shared.by.permits(2).expect("there are two");
-    beside(&shared, &[one_after_another, take_two], |shared| {
+    beside(&shared, &[one_after_another, |shared| twice(shared, take_two)], |shared| {
         shared.data.write();
         drop(held);
         take_one(shared);
@@ -100,11 +106,24 @@ fn recalled(budget: u16) {
     let shared = semaphore(2, budget);
     let held = shared.by.permits(2).expect("there are two");
     let mut kept = None;
-    beside(&shared, &[take_one, take_one], |_| {
+    beside(&shared, &[one_after_another, one_after_another], |_| {
         drop(held);
         kept = shared.by.try_permit().ok();
     });
     drop(kept);
+    finish(&shared, 2);
+}
+
+/// A newcomer takes one of two permits that come free, and keeps it: the waiter gets the other.
+fn kept_by_a_newcomer(budget: u16) {
+    let shared = semaphore(2, budget);
+    let held = shared.by.permits(2).expect("there are two");
+    let keep = |shared: &Shared| {
+        shared.by.acquire(Wait::Never).expect("it is not closed");
+    };
+    beside(&shared, &[one_after_another, keep], |_| drop(held));
+    // It may have been refused.
+    let _ = shared.by.release();
     finish(&shared, 2);
 }
 
@@ -198,9 +217,11 @@ fn close(budget: u16) {
     }
     fn async_until_closed(shared: &Shared) {
         block_on(async {
-            match shared.by.permit_async().await {
-                Ok(_permit) => shared.data.write(),
-                Err(error) => assert_eq!(error, PermitError::Closed),
+            for _ in 0..2 {
+                match shared.by.permit_async().await {
+                    Ok(_permit) => shared.data.write(),
+                    Err(error) => assert_eq!(error, PermitError::Closed),
+                }
             }
         });
     }
@@ -224,6 +245,26 @@ fn added(budget: u16) {
     });
     drop(held);
     finish(&shared, 2);
+}
+
+/// The waiters are more than one batch, and the permits are added once.
+fn added_to_many(budget: u16) {
+    let shared = semaphore(1, budget);
+    let held = shared.by.permit().expect("nobody else is here");
+    let waker = CountingWaker::new();
+    let mut waiters: [_; 3] = std::array::from_fn(|_| Box::pin(shared.by.permit_async()));
+    for waiter in &mut waiters {
+        assert!(poll_with(waiter.as_mut(), &waker).is_pending());
+    }
+    beside(&shared, &[two_attempts], |shared| {
+        shared.by.add_permits(3).expect("four are not too many");
+    });
+    assert_eq!(waker.wakes(), 3, "everybody's turn has come");
+    for waiter in waiters {
+        drop(block_on(waiter));
+    }
+    drop(held);
+    finish(&shared, 4);
 }
 
 fn forgotten_while_free(budget: u16) {
@@ -298,7 +339,7 @@ pub fn models(suite: &mut Suite) {
         "many-against-two-few",
         ALONE,
         3,
-        "2 of 2 permits; 1 twice; 1 awaited",
+        "2 of 2 permits twice; 1 twice; 1 awaited twice",
         "none",
         THREE_THREADS,
         many_against_two_few,
@@ -307,7 +348,7 @@ pub fn models(suite: &mut Suite) {
         "overtaken",
         LIVE,
         3,
-        "2 of 2 permits given back, 1; 1 twice; 2",
+        "2 of 2 permits given back, 1; 1 twice; 2 twice",
         "newcomers recall whoever was called",
         CROWDED,
         overtaken,
@@ -316,10 +357,19 @@ pub fn models(suite: &mut Suite) {
         "recalled",
         LIVE,
         3,
-        "2 of 2 permits given back, try 1 and keep it; 1; 1",
+        "2 of 2 permits given back, try 1 and keep it; 1 twice each",
         "a newcomer after two were called",
         THREE_THREADS,
         recalled,
+    );
+    add(
+        "kept-by-a-newcomer",
+        LIVE,
+        3,
+        "2 of 2 permits given back; 1 twice; try 1 and keep it",
+        "a newcomer that keeps what it gets",
+        CROWDED,
+        kept_by_a_newcomer,
     );
     add(
         "many-within-time",
@@ -366,8 +416,17 @@ pub fn models(suite: &mut Suite) {
         TWO_THREADS,
         same_word_again,
     );
-    add("close", LIVE, 3, "closed; 1 twice; 1 awaited", "close", THREE_THREADS, close);
+    add("close", LIVE, 3, "closed; 1 twice; 1 awaited twice", "close", THREE_THREADS, close);
     add("added", LIVE, 2, "1 added; 1 twice", "nobody gives back", TWO_THREADS, added);
+    add(
+        "added-to-many",
+        LIVE,
+        2,
+        "3 added before 3 futures; try 1 twice",
+        "more waiters than one batch",
+        TWO_THREADS,
+        added_to_many,
+    );
     add(
         "forgotten-while-free",
         TOO_MANY,

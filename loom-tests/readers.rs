@@ -9,7 +9,7 @@ use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
 use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{
-    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon,
+    CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
 
 type Shared = Protected<ReadWriteLock>;
@@ -28,11 +28,13 @@ fn finish(shared: &Shared) {
 }
 
 fn read(shared: &Shared) {
+    step("reads");
     let _guard = shared.by.read();
     shared.data.read();
 }
 
 fn write(shared: &Shared) {
+    step("writes");
     let _guard = shared.by.write();
     shared.data.write();
 }
@@ -56,6 +58,7 @@ fn write_twice(shared: &Shared) {
 }
 
 fn read_async(shared: &Shared) {
+    step("awaits a read");
     block_on(async {
         let _guard = shared.by.read_async().await;
         shared.data.read();
@@ -63,6 +66,7 @@ fn read_async(shared: &Shared) {
 }
 
 fn write_async(shared: &Shared) {
+    step("awaits a write");
     block_on(async {
         let _guard = shared.by.write_async().await;
         shared.data.write();
@@ -70,18 +74,21 @@ fn write_async(shared: &Shared) {
 }
 
 fn write_within_time(shared: &Shared) {
+    step("writes within a time");
     if let Some(_guard) = shared.by.try_write_for(soon()) {
         shared.data.write();
     }
 }
 
 fn read_within_time(shared: &Shared) {
+    step("reads within a time");
     if let Some(_guard) = shared.by.try_read_for(soon()) {
         shared.data.read();
     }
 }
 
 fn write_cancelled(shared: &Shared) {
+    step("polls for a write once");
     if let Some(_guard) = poll_and_drop(shared.by.write_async()) {
         shared.data.write();
     }
@@ -89,17 +96,21 @@ fn write_cancelled(shared: &Shared) {
 
 /// Reads, then writes, and asserts that nobody wrote in between.
 fn look_and_write(shared: &Shared) {
+    step("reads upgradably");
     let looking = shared.by.upgradable();
     let seen = shared.data.read();
+    step("upgrades");
     let _writing = UpgradableGuard::upgrade(looking);
     assert_eq!(shared.data.read(), seen, "another writer came in between");
     shared.data.write();
 }
 
 fn look_and_write_async(shared: &Shared) {
+    step("awaits an upgradable read");
     block_on(async {
         let looking = shared.by.upgradable_async().await;
         let seen = shared.data.read();
+        step("awaits the upgrade");
         let _writing = UpgradableGuard::upgrade_async(looking).await;
         assert_eq!(shared.data.read(), seen, "another writer came in between");
         shared.data.write();
@@ -114,21 +125,21 @@ fn reader_against_writer(budget: u16) {
 
 fn two_readers_and_a_writer(budget: u16) {
     let shared = read_write(budget);
-    beside(&shared, &[read, read_async], write_twice);
+    beside(&shared, &[read_twice, |shared| twice(shared, read_async)], write_twice);
     finish(&shared);
 }
 
 fn reader_and_two_writers(budget: u16) {
     let shared = read_write(budget);
-    beside(&shared, &[write, write_async], read_twice);
-    assert_eq!(shared.data.read(), 2);
+    beside(&shared, &[write_twice, |shared| twice(shared, write_async)], read_twice);
+    assert_eq!(shared.data.read(), 4);
     finish(&shared);
 }
 
 fn writer_within_time(budget: u16) {
     let shared = read_write(budget);
     let reading = shared.by.read();
-    beside(&shared, &[write_within_time, read_twice], |shared| {
+    beside(&shared, &[|shared| twice(shared, write_within_time), read_twice], |shared| {
         shared.data.read();
         drop(reading);
         read(shared);
@@ -152,7 +163,7 @@ fn reader_within_time(budget: u16) {
 fn writer_cancelled(budget: u16) {
     let shared = read_write(budget);
     let reading = shared.by.read();
-    beside(&shared, &[write_cancelled, read_twice], |shared| {
+    beside(&shared, &[|shared| twice(shared, write_cancelled), read_twice], |shared| {
         shared.data.read();
         drop(reading);
         read(shared);
@@ -242,8 +253,8 @@ fn upgrade_against_writer(budget: u16) {
 
 fn upgrade_against_both(budget: u16) {
     let shared = read_write(budget);
-    beside(&shared, &[write, read_twice], look_and_write);
-    assert_eq!(shared.data.read(), 2);
+    beside(&shared, &[write_twice, read_twice], |shared| twice(shared, look_and_write));
+    assert_eq!(shared.data.read(), 4);
     finish(&shared);
 }
 
@@ -312,8 +323,10 @@ fn cancelled_upgrade(budget: u16) {
     let reading = shared.by.read();
     beside(&shared, &[write, read_twice], |shared| {
         let seen = shared.data.read();
-        drop(poll_and_drop(UpgradableGuard::upgraded_async(&mut looking)));
-        assert_eq!(shared.data.read(), seen, "the cancelled upgrade lost its read");
+        for _ in 0..2 {
+            drop(poll_and_drop(UpgradableGuard::upgraded_async(&mut looking)));
+            assert_eq!(shared.data.read(), seen, "the cancelled upgrade lost its read");
+        }
         drop(reading);
         drop(looking);
     });
@@ -339,27 +352,31 @@ fn upgraded_and_back(budget: u16) {
     let shared = read_write(budget);
     beside(&shared, &[write, read_twice], |shared| {
         let mut looking = shared.by.upgradable();
-        let seen = shared.data.read();
-        let writing = UpgradableGuard::upgraded(&mut looking);
-        shared.data.write();
-        drop(writing);
-        assert_eq!(shared.data.read(), seen + 1, "another writer came in between");
+        for _ in 0..2 {
+            let seen = shared.data.read();
+            let writing = UpgradableGuard::upgraded(&mut looking);
+            shared.data.write();
+            drop(writing);
+            assert_eq!(shared.data.read(), seen + 1, "another writer came in between");
+        }
     });
-    assert_eq!(shared.data.read(), 2);
+    assert_eq!(shared.data.read(), 3);
     finish(&shared);
 }
 
 fn downgrade(budget: u16) {
     let shared = read_write(budget);
     beside(&shared, &[write, read_twice], |shared| {
-        let writing = shared.by.write();
-        shared.data.write();
-        let seen = shared.data.read();
-        let reading = WriteGuard::downgrade(writing);
-        assert_eq!(shared.data.read(), seen, "another writer came in between");
-        drop(reading);
+        for _ in 0..2 {
+            let writing = shared.by.write();
+            shared.data.write();
+            let seen = shared.data.read();
+            let reading = WriteGuard::downgrade(writing);
+            assert_eq!(shared.data.read(), seen, "another writer came in between");
+            drop(reading);
+        }
     });
-    assert_eq!(shared.data.read(), 2);
+    assert_eq!(shared.data.read(), 3);
     finish(&shared);
 }
 
@@ -409,7 +426,7 @@ pub fn models(suite: &mut Suite) {
         "two-readers-and-a-writer",
         ALONE,
         3,
-        "write twice; read; read awaited",
+        "write twice; read twice; read awaited twice",
         "none",
         CROWDED,
         two_readers_and_a_writer,
@@ -418,7 +435,7 @@ pub fn models(suite: &mut Suite) {
         "reader-and-two-writers",
         ALONE,
         3,
-        "read twice; write; write awaited",
+        "read twice; write twice; write awaited twice",
         "none",
         THREE_THREADS,
         reader_and_two_writers,
@@ -427,7 +444,7 @@ pub fn models(suite: &mut Suite) {
         "writer-within-time",
         LIVE,
         3,
-        "read, read; write within a time; read twice",
+        "read, read; write within a time, twice; read twice",
         "timeout",
         THREE_THREADS,
         writer_within_time,
@@ -445,7 +462,7 @@ pub fn models(suite: &mut Suite) {
         "writer-cancelled",
         LIVE,
         3,
-        "read, read; write polled once; read twice",
+        "read, read; write polled once, twice; read twice",
         "cancelled future",
         THREE_THREADS,
         writer_cancelled,
@@ -499,7 +516,7 @@ pub fn models(suite: &mut Suite) {
         "upgrade-against-both",
         NONE_BETWEEN,
         3,
-        "upgradable, upgrade; write; read twice",
+        "upgradable, upgrade, twice; write twice; read twice",
         "none",
         THREE_THREADS,
         upgrade_against_both,
@@ -535,7 +552,7 @@ pub fn models(suite: &mut Suite) {
         "cancelled-upgrade",
         LIVE,
         3,
-        "upgradable, upgrade polled once; write; read twice",
+        "upgradable, upgrade polled once, twice; write; read twice",
         "cancelled future",
         CROWDED,
         cancelled_upgrade,
@@ -553,7 +570,7 @@ pub fn models(suite: &mut Suite) {
         "upgraded-and-back",
         NONE_BETWEEN,
         3,
-        "upgradable, write, upgradable; write; read twice",
+        "upgradable, write, upgradable, twice; write; read twice",
         "none",
         THREE_THREADS,
         upgraded_and_back,
@@ -562,7 +579,7 @@ pub fn models(suite: &mut Suite) {
         "downgrade",
         NONE_BETWEEN,
         3,
-        "write, read; write; read twice",
+        "write, read, twice; write; read twice",
         "none",
         THREE_THREADS,
         downgrade,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
+pub use warded::model::log::step;
 
 /// Data under a lock. Loom reports two accesses that are not ordered by it.
 pub struct Data(UnsafeCell<u32>);
@@ -22,11 +23,13 @@ impl Data {
     }
 
     pub fn write(&self) {
+        step("writes the data");
         // SAFETY: loom's cell would report an access beside this one.
         self.0.with_mut(|value| unsafe { *value += 1 });
     }
 
     pub fn read(&self) -> u32 {
+        step("reads the data");
         // SAFETY: as above.
         self.0.with(|value| unsafe { *value })
     }
@@ -58,6 +61,12 @@ pub fn beside<S: Send + Sync + 'static>(shared: &Arc<S>, others: &[fn(&S)], main
     for other in others {
         other.join().expect("a model's threads do not panic");
     }
+}
+
+/// The same twice: what the first time leaves behind meets the second.
+pub fn twice<S>(shared: &S, once: impl Fn(&S)) {
+    once(shared);
+    once(shared);
 }
 
 /// A timeout that will never do for a sleeper: under loom whoever has one gives up as soon as it

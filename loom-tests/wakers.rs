@@ -3,10 +3,10 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use warded::model::Pristine;
-use warded::{LocalLock, ReadWriteLock};
+use warded::{BaseSemaphore, LocalLock, LocalSemaphore, ReadWriteLock, Wait};
 
 use crate::harness::{About, BUDGETS, Suite, TWO_THREADS};
 use crate::steps::{Protected, beside, block_on, poll};
@@ -84,6 +84,47 @@ fn panicking(budget: u16) {
     assert!(primitive.is_pristine(), "something is left over in the state word");
 }
 
+/// The head enters, and by its leaving the list calls one whose waker panics.
+fn panic_on_the_way_in(budget: u16) {
+    let shared = Protected::new(LocalSemaphore::new(2).with_bypass(budget));
+    for _ in 0..2 {
+        assert!(shared.by.acquire(Wait::Never).expect("it is not closed"));
+    }
+    let mut head = Box::pin(shared.by.permit_async());
+    assert!(poll(head.as_mut()).is_pending());
+    let mut second = Box::pin(shared.by.permit_async());
+    let waker = Waker::from(Arc::new(Panicking));
+    assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    beside(
+        &shared,
+        &[|shared| {
+            for _ in 0..2 {
+                let release = || shared.by.release().expect("main has acquired twice");
+                // The hold is over when the panic comes out.
+                let _ = panic::catch_unwind(AssertUnwindSafe(release));
+            }
+        }],
+        |_| {
+            for _ in 0..2 {
+                // A panic on the way in takes the head out of the list, with empty hands; one on
+                // the way out leaves them empty, too.
+                let enter_and_leave = || poll(head.as_mut()).map(drop);
+                let polled = panic::catch_unwind(AssertUnwindSafe(enter_and_leave));
+                if !matches!(polled, Ok(Poll::Pending)) {
+                    break;
+                }
+            }
+        },
+    );
+    // If it still waits, its leaving may be what calls the second.
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(head)));
+    assert!(poll(second.as_mut()).is_ready(), "the panic cost the second its turn");
+    drop(second);
+    let both = shared.by.try_permits(2).expect("the panic cost a permit");
+    drop(both);
+    assert!(shared.by.is_pristine(), "something is left over in the state word");
+}
+
 fn reentrant(budget: u16) {
     let shared = Protected::new(LocalLock::new(()).with_bypass(budget));
     let held = shared.by.lock();
@@ -123,6 +164,14 @@ pub fn models(suite: &mut Suite) {
         adversary: "a waker that panics",
     };
     suite.model(about, BUDGETS, TWO_THREADS, panicking);
+    let about = About {
+        model: "semaphore/panic-on-the-way-in".to_owned(),
+        claim: "a waker that panics costs nobody a turn, and the panic comes out",
+        threads: 2,
+        operations: "1 given back, twice; a future before one whose waker panics, polled twice",
+        adversary: "a waker that panics",
+    };
+    suite.model(about, BUDGETS, TWO_THREADS, panic_on_the_way_in);
     let about = About {
         model: "lock/reentrant-waker".to_owned(),
         claim: "a waker may come back into the lock that wakes it",

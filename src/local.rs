@@ -18,7 +18,10 @@ mod ways;
 mod word;
 
 #[cfg(loom)]
-pub(crate) use {order::ALL as ALL_ORDERINGS, taken::Gated};
+pub(crate) use {
+    order::ALL as ALL_ORDERINGS, taken::Gated, waitlist::describe as describe_state,
+    word::describe as describe_word,
+};
 
 pub(crate) use gate::{Gate, Request};
 pub use lock::{LocalLock, LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLockGuard};

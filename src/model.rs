@@ -7,7 +7,16 @@ use std::sync::atomic::Ordering;
 use crate::local::{self, Gated};
 use crate::{LocalLock, LocalSemaphore, ReadWriteLock, manager};
 
-pub use crate::sys::model::{loads_are_strong, strong_loads, weaken};
+pub use crate::sys::model::{loads_are_strong, log, strong_loads, weaken};
+
+/// What the value of one of the primitives' atomics says, as a person reads it.
+pub fn meaning(atomic: &str, value: u64) -> String {
+    match atomic {
+        "word" => local::describe_word(value),
+        "state" => local::describe_state(value).to_owned(),
+        _ => value.to_string(),
+    }
+}
 
 /// Every named memory ordering of the primitives and of the manager.
 pub fn orderings() -> impl Iterator<Item = (&'static str, Ordering)> {

@@ -57,7 +57,8 @@ cargo xtask bench                                # everything, with Python's loc
   rows had half of std's throughput.
 - Each of ten rounds of spinning begins with a yield and goes on with twenty looks. Beginning with \
   the looks, as std does, gave the long rows 1.0 to 1.1 of std's throughput instead of 0.8 to 0.9, \
-  and took half of the short rows' and several milliseconds of the longest waits'.
+  and took half of the short rows' and several milliseconds of the longest waits'. To choose \
+  between the two by how long the lock was seen to stay taken was good for neither.
 - A bypass budget of 4096 is the smallest of those below that keeps the throughput with a hog. Without \
   one, 64 would do.
 - With four threads the longest wait is about one time slice of the scheduler, 4 ms here, in which \

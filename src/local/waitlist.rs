@@ -30,6 +30,13 @@ pub(crate) const RECALLED: u8 = 2;
 /// It is to leave with an error: the gate is closed, or will never have what it needs.
 pub(crate) const DISMISSED: u8 = 3;
 
+/// A node's state as a person reads it.
+#[cfg(loom)]
+pub(crate) fn describe(state: u64) -> &'static str {
+    const NAMES: [&str; 4] = ["ASLEEP", "CALLED", "RECALLED", "DISMISSED"];
+    NAMES[state as usize]
+}
+
 /// A waiter's place in the list.
 pub(crate) struct Node {
     links: UnsafeCell<Links>,

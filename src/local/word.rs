@@ -79,3 +79,17 @@ pub(crate) const fn list_freed(word: u64, queued: bool, full: bool) -> u64 {
         (true, true) => word | QUEUED | FULL,
     }
 }
+
+/// The word as a person reads it.
+#[cfg(loom)]
+pub(crate) fn describe(word: u64) -> String {
+    let flags = [(QLOCK, "QLOCK"), (QUEUED, "QUEUED"), (FULL, "FULL"), (CLOSED, "CLOSED")];
+    let mut text = format!("{} free", free(word));
+    for (_, name) in flags.iter().filter(|(flag, _)| word & flag != 0) {
+        text = format!("{text} {name}");
+    }
+    match (word & BYPASS_MASK) / BYPASS {
+        0 => text,
+        overtaken => format!("{text} bypass {overtaken}"),
+    }
+}

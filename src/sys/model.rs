@@ -8,6 +8,10 @@ use std::time::Instant;
 pub(crate) use loom::sync::Arc;
 use loom::sync::Notify;
 
+pub mod log;
+
+use log::Deed;
+
 /// Loom's threads share one of the system's. Its macro does not know the constants of std's.
 macro_rules! per_thread {
     ($($(#[$attribute:meta])* static $name:ident: $type:ty = const { $init:expr };)*) => {
@@ -71,11 +75,13 @@ macro_rules! atomic {
 
             #[track_caller]
             pub(crate) fn load(&self, ordering: Ordering) -> $value {
-                if STRONG_LOADS.get() {
+                let value = if STRONG_LOADS.get() {
                     self.0.fetch_or($zero, ordering)
                 } else {
                     self.0.load(ordering)
-                }
+                };
+                log::access(value.into(), None);
+                value
             }
 
             #[track_caller]
@@ -85,11 +91,14 @@ macro_rules! atomic {
                 } else {
                     self.0.store(value, ordering);
                 }
+                log::access(value.into(), Some(value.into()));
             }
 
             #[track_caller]
             pub(crate) fn swap(&self, value: $value, ordering: Ordering) -> $value {
-                self.0.swap(value, ordering)
+                let before = self.0.swap(value, ordering);
+                log::access(before.into(), Some(value.into()));
+                before
             }
 
             #[track_caller]
@@ -100,7 +109,12 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                self.0.compare_exchange_weak(current, new, success, failure)
+                let exchanged = self.0.compare_exchange_weak(current, new, success, failure);
+                match exchanged {
+                    Ok(before) => log::access(before.into(), Some(new.into())),
+                    Err(now) => log::failed_exchange(now.into()),
+                }
+                exchanged
             }
         }
     };
@@ -113,7 +127,9 @@ atomic!(AtomicU64, u64, 0);
 impl AtomicU64 {
     #[track_caller]
     pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
-        self.0.fetch_add(value, ordering)
+        let before = self.0.fetch_add(value, ordering);
+        log::access(before, Some(before.wrapping_add(value)));
+        before
     }
 }
 
@@ -163,7 +179,9 @@ impl Parker {
     /// interleaving of its leaving is explored.
     pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
         if deadline.is_none() {
+            log::add(Deed::Sleep);
             self.0.wait();
+            log::add(Deed::Awake);
         }
         deadline.is_none()
     }
@@ -173,6 +191,7 @@ pub(crate) struct Unparker(Arc<Notify>);
 
 impl Unparker {
     pub(crate) fn unpark(self) {
+        log::add(Deed::Wake);
         self.0.notify();
     }
 }

@@ -17,7 +17,7 @@ export CARGO_TARGET_DIR=$target/gate-proof-trace TMPDIR=$target/gate-proof-searc
 mkdir -p "$TMPDIR"
 cargo build --quiet --release --manifest-path trace/Cargo.toml
 
-step() { echo "$1"; shift; "$python" "$@"; }
+step() { echo "== $1"; shift; "$python" "$@"; }
 step "Words: the arithmetic, for all 2^64 words" words.py
 step "Links: the list, for any length" links.py
 step "Proof: any number of agents" prove.py

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use crate::packages;
 use crate::steps::Steps;
+use crate::verify::HowMuch;
+use crate::{packages, verify};
 
 /// Builds with `--cfg loom` keep to themselves, or each kind would throw the other's work away.
 const LOOM_TARGET: &str = "target/loom";
@@ -73,6 +74,10 @@ pub fn run() -> Result<ExitCode> {
         Ok(cmd!(shell, "cargo test --release --target-dir {LOOM_TARGET}").run()?)
     });
 
+    steps.take("proof of the engine, quick", || {
+        verify::prove(&shell.current_dir(), HowMuch::Quick).map(drop)
+    });
+
     steps.take("the default build depends on nothing", || packages::default_build(shell));
     steps.take("the tour compiles only what it uses", || packages::tour(shell));
 
@@ -88,7 +93,24 @@ fn set_up(shell: &Shell) -> Result<()> {
             })?;
         }
     }
+    proof_tools(shell)?;
     redis_server(shell)
+}
+
+/// The proof needs Python, to install its solver beside it, and a C++ compiler for its searches.
+fn proof_tools(shell: &Shell) -> Result<()> {
+    let has = |probe: &[&str]| {
+        let (program, args) = probe.split_first().expect("a probe names a program");
+        cmd!(shell, "{program} {args...}").quiet().ignore_stdout().ignore_stderr().run().is_ok()
+    };
+    if has(&["python3", "-c", "import venv, ensurepip"]) && has(&["g++", "--version"]) {
+        return Ok(());
+    }
+    let install = || {
+        cmd!(shell, "apt-get update").run()?;
+        cmd!(shell, "apt-get install --yes --no-install-recommends python3-venv g++").run()
+    };
+    install().context("the proof of the engine needs python3 with venv, and g++; install them")
 }
 
 /// The Redis tests start servers of their own. They never skip, so the program must be there.

@@ -1,6 +1,10 @@
 //! `cargo xtask verify`: runs the loom models, and writes docs/verification.md from their records.
 
+mod bugs;
+mod full;
+mod mutants;
 mod page;
+mod proof;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +16,7 @@ use std::{fs, thread};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub use proof::{HowMuch, run as prove};
 use records::{Event, Ordering, Record};
 
 /// The environment variables that loom-tests/harness.rs reads.
@@ -23,36 +28,67 @@ const WEAKEN: &str = "WARDED_LOOM_WEAKEN";
 const EVIDENCE: &str = "docs/verification.jsonl";
 const PAGE: &str = "docs/verification.md";
 
-/// Model-check the primitives with loom, and write docs/verification.md.
+/// Model-check the primitives with loom, and write docs/verification.md. Without an option that says
+/// otherwise, this runs the fast tier.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("instead").multiple(false))]
 pub struct Args {
-    /// Bring in the long tier, and weaken each memory ordering then: hours instead of minutes.
-    #[arg(long)]
+    /// Run the long tier, each model in a process of its own: hours instead of minutes. Broken off,
+    /// it goes on where it was.
+    #[arg(long, group = "instead")]
     full: bool,
-    /// Only weaken each memory ordering in turn, and see which model of the fast tier finds it out.
-    #[arg(long, conflicts_with_all = ["full", "filter"])]
+    /// After so many minutes a model of the long tier is cut short, and counts as a failure.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// Weaken each memory ordering in turn, and see which model of the fast tier finds it out.
+    #[arg(long, group = "instead")]
     orderings: bool,
-    /// Only the models whose name has this in it. Writes no page.
-    #[arg(long)]
-    filter: Option<String>,
-    /// Fail if the committed page says anything but what the models show; write nothing.
-    #[arg(long, conflicts_with_all = ["full", "orderings", "filter"])]
+    /// Plant each known bug in a copy of the source, and see that the models find it.
+    #[arg(long, group = "instead")]
+    mutants: bool,
+    /// Run the proof of the engine for any number of threads.
+    #[arg(long, group = "instead", value_name = "HOW MUCH")]
+    proof: Option<HowMuch>,
+    /// Run the fast tier, fail if the committed page says anything but what it shows, and write
+    /// nothing.
+    #[arg(long, group = "instead")]
     check: bool,
+    /// Only the models, or planted bugs, whose name has this in it. The fast tier writes no page then.
+    #[arg(long, conflicts_with_all = ["orderings", "proof", "check"])]
+    filter: Option<String>,
 }
 
-/// Runs the models, and writes or checks the page.
+/// Runs what `args` ask for, and writes or checks the page.
 pub fn run(args: Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask/ has a parent")?;
-    let models = Models::build(root, args.full)?;
-    let mut evidence = Evidence::read(root)?;
-
-    if !args.orderings {
-        let ran = models.run(args.filter.as_deref())?;
-        let failures: Vec<_> = ran.iter().filter_map(Record::failure).collect();
-        ensure!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
-        println!("{} models and self-tests passed", ran.len());
-        evidence.renew(ran, &models.all);
+    let filter = args.filter.as_deref();
+    if args.mutants {
+        return mutants::run(root, filter, |planted| keep(root, Record::Planted(planted)));
     }
+    if let Some(how_much) = args.proof {
+        let steps = proof::run(root, how_much)?;
+        return steps.into_iter().try_for_each(|step| keep(root, Record::Proof(step)));
+    }
+
+    let models = Models::build(root)?;
+    if args.full {
+        let chosen = models.long.iter().filter(|name| filter.is_none_or(|it| name.contains(it)));
+        let keep = |record| keep(root, record);
+        return full::run(&models.binary, &chosen.cloned().collect(), args.minutes, keep);
+    }
+    if args.orderings {
+        for (site, ordering) in models.sites()? {
+            keep(root, Record::Ordering(models.weaken(site, ordering)?))?;
+        }
+        return Ok(());
+    }
+
+    let ran = models.run(filter)?;
+    let failures: Vec<_> = ran.iter().filter_map(Record::failure).collect();
+    ensure!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    println!("{} models and self-tests passed", ran.len());
+    let mut evidence = Evidence::read(root)?;
+    evidence.renew(ran, &models);
     if args.check {
         let committed = fs::read_to_string(root.join(PAGE)).context(PAGE)?;
         // Loom explores in the same order each time, so even the counts are the same.
@@ -61,20 +97,18 @@ pub fn run(args: Args) -> Result<()> {
             "{PAGE} is not what the models show: run `cargo xtask verify`"
         );
         println!("{PAGE} is what the models show");
-    } else if args.filter.is_none() {
+    } else if filter.is_none() {
         evidence.write(root)?;
         println!("{PAGE} written");
     }
-
-    if args.full || args.orderings {
-        for (site, ordering) in models.sites()? {
-            let weakened = models.weaken(site, ordering)?;
-            evidence.renew(vec![Record::Ordering(weakened)], &models.all);
-            // Each may have taken long.
-            evidence.write(root)?;
-        }
-    }
     Ok(())
+}
+
+/// Puts one result on the page: each may have taken long.
+fn keep(root: &Path, record: Record) -> Result<()> {
+    let mut evidence = Evidence::read(root)?;
+    evidence.0.insert(record.key(), record);
+    evidence.write(root)
 }
 
 /// What is known from all runs, by its key.
@@ -86,9 +120,14 @@ impl Evidence {
         Ok(Self(known.into_iter().map(|record| (record.key(), record)).collect()))
     }
 
-    /// Puts what has run instead of its earlier self, and forgets models that are no more.
-    fn renew(&mut self, ran: Vec<Record>, all: &BTreeSet<String>) {
-        self.0.retain(|_, record| record.name().is_none_or(|name| all.contains(name)));
+    /// Puts what has run instead of its earlier self, and forgets what is no more.
+    fn renew(&mut self, ran: Vec<Record>, models: &Models) {
+        self.0.retain(|_, record| match record {
+            Record::Planted(planted) => mutants::names().any(|name| name == planted.bug),
+            _ => record
+                .name()
+                .is_none_or(|name| models.fast.contains(name) || models.long.contains(name)),
+        });
         self.0.extend(ran.into_iter().map(|record| (record.key(), record)));
     }
 
@@ -106,34 +145,18 @@ impl Evidence {
 struct Models {
     binary: PathBuf,
     records: PathBuf,
-    /// The names of those in the tier.
-    expected: BTreeSet<String>,
-    /// The names of all.
-    all: BTreeSet<String>,
-    /// How many there are in the fast tier.
-    fast: usize,
-    full: bool,
+    /// The names of those in the fast tier.
+    fast: BTreeSet<String>,
+    /// The names of all others.
+    long: BTreeSet<String>,
 }
 
 impl Models {
     /// Builds it in a target directory of its own, so that other builds stay as they are.
-    fn build(root: &Path, full: bool) -> Result<Self> {
+    fn build(root: &Path) -> Result<Self> {
         let target = root.join("target/loom");
         println!("building the models with --cfg loom");
-        let built = Command::new(env!("CARGO"))
-            .args(["test", "--release", "--test", "loom", "--no-run", "--message-format=json"])
-            .current_dir(root)
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("CARGO_TARGET_DIR", &target)
-            .stderr(Stdio::inherit())
-            .output()?;
-        ensure!(built.status.success(), "the models do not build");
-        let binary = String::from_utf8(built.stdout)?
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["name"] == "loom")
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .context("cargo names no test binary")?;
+        let binary = build(root, &target, &[])?;
 
         let list = |more: &[&str]| -> Result<BTreeSet<String>> {
             let listed =
@@ -142,26 +165,21 @@ impl Models {
             let names = String::from_utf8(listed.stdout)?;
             Ok(names.lines().filter_map(|l| l.strip_suffix(": test")).map(str::to_owned).collect())
         };
-        let all = list(&[])?;
         let long = list(&["--ignored"])?;
-        let fast = all.len() - long.len();
-        let expected = if full { all.clone() } else { all.difference(&long).cloned().collect() };
-        Ok(Self { binary, records: target.join("records.jsonl"), expected, all, fast, full })
+        let fast = list(&[])?.difference(&long).cloned().collect();
+        Ok(Self { binary, records: target.join("records.jsonl"), fast, long })
     }
 
-    /// Runs the tier's models, and gives the records of all that were to run.
+    /// Runs the fast tier, and gives the records of all that were to run.
     fn run(&self, filter: Option<&str>) -> Result<Vec<Record>> {
         let expected: BTreeSet<_> = self
-            .expected
+            .fast
             .iter()
             .filter(|name| filter.is_none_or(|filter| name.contains(filter)))
             .collect();
         ensure!(!expected.is_empty(), "no model has that in its name");
         let mut command = self.command();
         command.args(filter);
-        if self.full {
-            command.env(FULL, "1");
-        }
         let mut run = Run::start(command, &self.records, expected.len())?;
         while !run.step()? {}
         let (records, begun) = run.finish()?;
@@ -203,17 +221,40 @@ impl Models {
         println!("{site}: {ordering} weakened to Relaxed");
         let mut command = self.command();
         command.env(WEAKEN, format!("{site}=Relaxed")).stderr(Stdio::null());
-        let mut run = Run::start(command, &self.records, self.fast)?;
+        let mut run = Run::start(command, &self.records, self.fast.len())?;
         while !run.step()? && run.failed.is_none() {}
         let killed_by = run.failed.take();
         let (ended, begun) = run.finish()?;
         ensure!(
-            killed_by.is_some() || ended.len() == self.fast,
+            killed_by.is_some() || ended.len() == self.fast.len(),
             "the run with {site} weakened broke off in {begun:?}"
         );
         println!("  {}", killed_by.as_ref().map_or("survives", |killer| killer.0.as_str()));
         Ok(Ordering { site, ordering, weaker: "Relaxed".to_owned(), killed_by })
     }
+}
+
+/// Builds the models, with these settings of cargo's beside, and says where the test binary is.
+fn build(root: &Path, target: &Path, settings: &[&str]) -> Result<PathBuf> {
+    let built = Command::new(env!("CARGO"))
+        .args(["test", "--release", "--test", "loom", "--no-run", "--message-format=json"])
+        .args(settings.iter().flat_map(|setting| ["--config", setting]))
+        .current_dir(root)
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target)
+        .stderr(Stdio::piped())
+        .output()?;
+    ensure!(
+        built.status.success(),
+        "the models do not build:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    String::from_utf8(built.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "loom")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo names no test binary")
 }
 
 /// The test binary at work.

@@ -5,26 +5,32 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::records::{About, Checker, Model, Ordering, Planted, Record};
+use super::records::{About, Checker, Cut, Model, Ordering, Planted, Proof, Record};
 
 /// The whole page.
 pub fn write<'a>(records: impl Iterator<Item = &'a Record>) -> Result<String> {
     let (mut models, mut checkers) = (Vec::new(), Vec::new());
     let (mut orderings, mut planted) = (Vec::new(), Vec::new());
+    let (mut cut, mut proof) = (Vec::new(), Vec::new());
     for record in records {
         match record {
             Record::Model(model) => models.push(model),
             Record::Checker(test) => checkers.push(test),
             Record::Ordering(ordering) => orderings.push(ordering),
             Record::Planted(bug) => planted.push(bug),
+            Record::Cut(model) => cut.push(model),
+            Record::Proof(step) => proof.push(step),
         }
     }
     let mut page = include_str!("page/head.md").to_owned();
     model_table(&mut page, &models)?;
+    cut_list(&mut page, &cut)?;
     page += include_str!("page/orderings.md");
     ordering_table(&mut page, &orderings)?;
     page += include_str!("page/planted.md");
     planted_table(&mut page, &planted)?;
+    page += include_str!("page/proof.md");
+    proof_table(&mut page, &proof)?;
     page += include_str!("page/checker.md");
     checker_table(&mut page, &checkers)?;
     page += include_str!("page/limits.md");
@@ -118,6 +124,32 @@ fn planted_table(page: &mut String, planted: &[&Planted]) -> Result<()> {
             None => "**nobody**".to_owned(),
         };
         writeln!(page, "| {bug} | {edit} | {finder} |")?;
+    }
+    Ok(())
+}
+
+/// What did not come to its end shows nothing, and is said.
+fn cut_list(page: &mut String, cut: &[&Cut]) -> Result<()> {
+    if cut.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\nNot shown, since they did not come to their end:\n")?;
+    for Cut { name, minutes } in cut {
+        writeln!(page, "- `{name}`, cut short after {minutes} minutes")?;
+    }
+    Ok(())
+}
+
+fn proof_table(page: &mut String, proof: &[&Proof]) -> Result<()> {
+    if proof.is_empty() {
+        writeln!(page, "Not run yet: `cargo xtask verify --proof all` does.")?;
+        return Ok(());
+    }
+    writeln!(page, "| step | what it summed up |")?;
+    writeln!(page, "|---|---|")?;
+    for Proof { step, figures } in proof {
+        let figures = if figures.is_empty() { "all proved".to_owned() } else { figures.join("; ") };
+        writeln!(page, "| {step} | {figures} |")?;
     }
     Ok(())
 }

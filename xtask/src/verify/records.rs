@@ -20,6 +20,12 @@ pub enum Event {
     End(Box<Record>),
 }
 
+impl Event {
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::End(_))
+    }
+}
+
 /// One result.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -28,6 +34,8 @@ pub enum Record {
     Checker(Checker),
     Ordering(Ordering),
     Planted(Planted),
+    Cut(Cut),
+    Proof(Proof),
 }
 
 /// A model in one variant.
@@ -75,7 +83,7 @@ pub struct Ordering {
     pub killed_by: Option<(String, u64)>,
 }
 
-/// A bug that somebody planted in a copy of the sources, for the models to find.
+/// A bug that was planted in a copy of the source, for the models to find.
 #[derive(Serialize, Deserialize)]
 pub struct Planted {
     /// What it makes of the algorithm.
@@ -86,6 +94,21 @@ pub struct Planted {
     pub found_by: Option<(String, u64)>,
 }
 
+/// A model that did not come to its end in time: it shows nothing.
+#[derive(Serialize, Deserialize)]
+pub struct Cut {
+    pub name: String,
+    pub minutes: u64,
+}
+
+/// A step of the proof in xtask/gate-proof/.
+#[derive(Serialize, Deserialize)]
+pub struct Proof {
+    pub step: String,
+    /// What it summed up.
+    pub figures: Vec<String>,
+}
+
 impl Record {
     /// By what it is known.
     pub fn key(&self) -> String {
@@ -94,6 +117,8 @@ impl Record {
             Self::Checker(test) => test.name.clone(),
             Self::Ordering(ordering) => format!("ordering {}", ordering.site),
             Self::Planted(planted) => format!("planted {}", planted.bug),
+            Self::Cut(cut) => cut.name.clone(),
+            Self::Proof(proof) => format!("proof {}", proof.step),
         }
     }
 
@@ -102,7 +127,8 @@ impl Record {
         match self {
             Self::Model(model) => Some(&model.name),
             Self::Checker(test) => Some(&test.name),
-            Self::Ordering(_) | Self::Planted(_) => None,
+            Self::Cut(cut) => Some(&cut.name),
+            Self::Ordering(_) | Self::Planted(_) | Self::Proof(_) => None,
         }
     }
 
@@ -115,7 +141,7 @@ impl Record {
         let (name, failure) = match self {
             Self::Model(model) => (&model.name, &model.failure),
             Self::Checker(test) => (&test.name, &test.failure),
-            Self::Ordering(_) | Self::Planted(_) => return None,
+            Self::Ordering(_) | Self::Planted(_) | Self::Cut(_) | Self::Proof(_) => return None,
         };
         failure.as_ref().map(|why| format!("{name}: {why}"))
     }

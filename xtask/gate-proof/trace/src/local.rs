@@ -2,6 +2,7 @@
 
 #[path = "../../../../src/local/gate.rs"]
 pub mod gate;
+#[allow(unused_imports, reason = "nobody here names further orderings")]
 #[path = "../../../../src/local/order.rs"]
 mod order;
 #[path = "../../../../src/local/parker.rs"]
