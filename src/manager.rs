@@ -116,7 +116,7 @@ impl LockManager {
     ///
     /// Whatever order the names are said in, calls of this kind never wait for one another in a
     /// circle. [`release_all`](Self::release_all) ends the holds, or each name's
-    /// [`release`](BaseLock::release).
+    /// [`release`](crate::BaseLock::release).
     ///
     /// # Errors
     /// As [`get_lock`](Self::get_lock) and [`ManagedLock::lock`].
