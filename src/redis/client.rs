@@ -11,10 +11,12 @@
 //! 4. One attempt at a time has a lane of a name, and stamps only grow.
 //! 5. However many callers wait for the same lock, one of their attempts stands in the queue of the
 //!    server.
+//! 6. An attempt at several names is granted as one hold of each name, or not at all.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +47,10 @@ pub(crate) type NodeId = u32;
 /// On which terms a lock is asked for. Callers with equal terms share one waiter on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
+    /// Of the first name, if there are several.
     pub(crate) keys: Keys,
+    /// The terms of each name, if several are asked for at once; else none.
+    pub(crate) parts: Box<[Arc<Terms>]>,
     pub(crate) ttl: Duration,
     pub(crate) grace: Duration,
     pub(crate) owner: String,
@@ -66,6 +71,20 @@ impl Hash for Terms {
 }
 
 impl Terms {
+    /// All these names at once, on the terms of the first: at least one, and none twice.
+    pub(crate) fn all(parts: Vec<Arc<Self>>) -> Arc<Self> {
+        match &*parts {
+            [one] => one.clone(),
+            [first, ..] => Arc::new(Self { parts: parts.clone().into(), ..(**first).clone() }),
+            [] => unreachable!("there is no set without names"),
+        }
+    }
+
+    /// The terms of each name.
+    pub(crate) fn each(self: &Arc<Self>) -> &[Arc<Self>] {
+        if self.parts.is_empty() { slice::from_ref(self) } else { &self.parts }
+    }
+
     /// What the server keeps the lock for.
     fn lease(&self) -> Duration {
         self.ttl + self.grace
@@ -84,10 +103,25 @@ pub(crate) struct Attempt {
     pub(crate) stamp: u64,
 }
 
+impl Attempt {
+    /// What each name has of it: once it is granted, each is held, and released, by itself.
+    fn each(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        if self.terms.parts.is_empty() {
+            return vec![self.clone()];
+        }
+        let part = |terms: &Arc<Terms>| {
+            let (token, lane) = (self.token.clone(), self.lane.clone());
+            let (terms, number, stamp) = (terms.clone(), self.number, self.stamp);
+            Arc::new(Self { terms, token, lane, number, stamp })
+        };
+        self.terms.parts.iter().map(part).collect()
+    }
+}
+
 /// What a request asks the server.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    /// Take the lock; `wait` joins its queue.
+    /// Take the lock, or all locks; `wait` joins a queue.
     Acquire { attempt: Arc<Attempt>, wait: bool },
     /// End the attempt.
     Release { attempt: Arc<Attempt> },
@@ -115,15 +149,40 @@ pub(crate) enum Extension {
 /// The server's answer to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    Granted { fence: u64, left: Duration, now: u64 },
-    Busy { left: Duration, now: u64 },
-    Over { now: u64 },
-    Released { code: i64, now: u64 },
-    Extended { left: Duration, now: u64 },
-    NotExtended { loss: Loss, now: u64 },
+    /// The fence of each name.
+    Granted {
+        fences: Vec<u64>,
+        left: Duration,
+        now: u64,
+    },
+    Busy {
+        left: Duration,
+        now: u64,
+    },
+    Over {
+        now: u64,
+    },
+    Released {
+        code: i64,
+        now: u64,
+    },
+    Extended {
+        left: Duration,
+        now: u64,
+    },
+    NotExtended {
+        loss: Loss,
+        now: u64,
+    },
     Status(Status),
-    Written { written: bool, now: u64 },
-    Read { value: Option<(u64, Vec<u8>)>, now: u64 },
+    Written {
+        written: bool,
+        now: u64,
+    },
+    Read {
+        value: Option<(u64, Vec<u8>)>,
+        now: u64,
+    },
     Info(String),
 }
 
@@ -244,13 +303,8 @@ pub(crate) enum Action {
 /// What a caller is told.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Granted {
-        hold: HoldId,
-        fence: u64,
-        valid_until: Moment,
-        attempt: Arc<Attempt>,
-        generation: u64,
-    },
+    /// A hold of each name.
+    Granted(Vec<Granted>),
     /// Not within the time that the caller had.
     Busy,
     Released,
@@ -259,8 +313,19 @@ pub(crate) enum Answer {
     Written(bool),
     Read(Option<(u64, Vec<u8>)>),
     Info(String),
-    Flushed,
+    /// So many releases were under way.
+    Flushed(usize),
     Failed(RedisError),
+}
+
+/// A hold that has begun.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) hold: HoldId,
+    pub(crate) fence: u64,
+    pub(crate) valid_until: Moment,
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) generation: u64,
 }
 
 /// How patient the client is with the server.
@@ -400,6 +465,7 @@ struct Hold {
 struct Flush {
     ask: AskId,
     calls: BTreeSet<CallId>,
+    releases: usize,
     failure: Option<RedisError>,
 }
 
@@ -694,7 +760,7 @@ impl Client {
             if let Some(call) = waiter.call {
                 self.forget_call(call);
             }
-            self.end_attempt(now, waiter.attempt, None, out);
+            self.call_off(now, &waiter.attempt, out);
         }
         self.join(now, number, out);
     }
@@ -722,7 +788,7 @@ impl Client {
                 // A hold that was passed on to here and is not taken is still somebody's: whoever
                 // has its text may take it over again. An own attempt is nobody's.
                 if let Some(Call { request: Request::Acquire { attempt, .. }, .. }) = call {
-                    self.end_attempt(now, attempt, None, out);
+                    self.call_off(now, &attempt, out);
                 }
             }
         }
@@ -767,7 +833,24 @@ impl Client {
         Some(hold)
     }
 
-    /// Sends the release of an attempt, in whatever state that is.
+    /// Ends an attempt that nobody wants any more, at every name.
+    fn call_off(&mut self, now: Moment, attempt: &Arc<Attempt>, out: &mut Vec<Action>) {
+        for part in attempt.each() {
+            self.end_attempt(now, part, None, out);
+        }
+    }
+
+    /// The server says that an attempt is over. Of several names it may still hold some, if others
+    /// were deleted there.
+    fn is_over(&mut self, now: Moment, attempt: &Arc<Attempt>, out: &mut Vec<Action>) {
+        if attempt.terms.parts.is_empty() {
+            self.free_lane(attempt);
+        } else {
+            self.call_off(now, attempt, out);
+        }
+    }
+
+    /// Sends the release of an attempt at one name, in whatever state that is.
     fn end_attempt(
         &mut self,
         now: Moment,
@@ -848,10 +931,11 @@ impl Client {
             .map(|(id, _)| *id)
             .collect();
         if calls.is_empty() {
-            return self.answer(ask, Answer::Flushed, out);
+            return self.answer(ask, Answer::Flushed(0), out);
         }
         self.asks.insert(ask, Asked { place: Place::Flush, timer: None });
-        self.flushes.push(Flush { ask, calls, failure: None });
+        let releases = calls.len();
+        self.flushes.push(Flush { ask, calls, releases, failure: None });
     }
 
     /// Forgets a question and its timer.
@@ -875,9 +959,14 @@ impl Client {
             let (_, attempt) = self.lent.pop_front().expect("it was just looked at");
             self.free_lane(&attempt);
         }
-        let lanes = self.lanes.entry(terms.keys.lock.clone()).or_default();
-        let number = (0..).find(|number| !lanes.contains(number)).expect("lanes are few");
-        lanes.insert(number);
+        let taken = |number: &u32| {
+            let lanes = |part: &Arc<Terms>| self.lanes.get(&part.keys.lock);
+            terms.each().iter().filter_map(lanes).any(|lanes| lanes.contains(number))
+        };
+        let number = (0..).find(|number| !taken(number)).expect("lanes are few");
+        for part in terms.each() {
+            self.lanes.entry(part.keys.lock.clone()).or_default().insert(number);
+        }
         let latest = self.server_time(now) + MAX_DELAY.as_micros() as u64;
         self.last_stamp = latest.max(self.last_stamp + 1);
         Arc::new(Attempt {
@@ -892,10 +981,12 @@ impl Client {
     /// The attempt is over on the server: another one may use its lane.
     fn free_lane(&mut self, attempt: &Attempt) {
         let Some(number) = attempt.number else { return };
-        if let Some(lanes) = self.lanes.get_mut(&attempt.terms.keys.lock) {
-            lanes.remove(&number);
-            if lanes.is_empty() {
-                self.lanes.remove(&attempt.terms.keys.lock);
+        for part in attempt.terms.each() {
+            if let Some(lanes) = self.lanes.get_mut(&part.keys.lock) {
+                lanes.remove(&number);
+                if lanes.is_empty() {
+                    self.lanes.remove(&part.keys.lock);
+                }
             }
         }
     }
@@ -1012,8 +1103,8 @@ impl Client {
         }
         let done: Vec<Flush> =
             self.flushes.extract_if(.., |flush| flush.calls.is_empty()).collect();
-        for Flush { ask, failure, .. } in done {
-            let answer = failure.map_or(Answer::Flushed, |cause| {
+        for Flush { ask, releases, failure, .. } in done {
+            let answer = failure.map_or(Answer::Flushed(releases), |cause| {
                 Answer::Failed(RedisError::Unconfirmed(Box::new(cause)))
             });
             self.answer(ask, answer, out);
@@ -1113,9 +1204,9 @@ impl Client {
         out: &mut Vec<Action>,
     ) {
         let terms = attempt.terms.clone();
-        match *reply {
-            Reply::Granted { fence, left, .. } => {
-                match self.hold(now, trip, attempt, fence, left, out) {
+        match reply {
+            Reply::Granted { fences, left, .. } => {
+                match self.hold(now, trip, &attempt, fences, *left, out) {
                     Some(granted) => return self.answer(ask, granted, out),
                     None if over < 3 => {}
                     None => {
@@ -1126,7 +1217,7 @@ impl Client {
                 }
             }
             Reply::Over { .. } => {
-                self.free_lane(&attempt);
+                self.is_over(now, &attempt, out);
                 if over == 3 {
                     let failure = Answer::Failed(RedisError::UnsteadyClock);
                     return self.answer(ask, failure, out);
@@ -1155,10 +1246,10 @@ impl Client {
             return;
         };
         waiter.call = None;
-        match *reply {
-            Reply::Granted { fence, left, .. } => {
+        match reply {
+            Reply::Granted { fences, left, .. } => {
                 let Some(waiter) = self.take_waiter(number) else { return };
-                if let Some(granted) = self.hold(now, trip, waiter.attempt, fence, left, out)
+                if let Some(granted) = self.hold(now, trip, &waiter.attempt, fences, *left, out)
                     && let Some(line) = self.lines.get_mut(&number)
                     && let Some(ask) = line.callers.pop_first()
                 {
@@ -1167,10 +1258,10 @@ impl Client {
                 // The next one takes its place in the queue at once, not when this one is done.
                 self.join(now, number, out);
             }
-            Reply::Busy { left, .. } => self.wait(now, number, left, out),
+            Reply::Busy { left, .. } => self.wait(now, number, *left, out),
             _ => {
                 if let Some(waiter) = self.take_waiter(number) {
-                    self.free_lane(&waiter.attempt);
+                    self.is_over(now, &waiter.attempt, out);
                 }
                 self.join(now, number, out);
             }
@@ -1202,23 +1293,27 @@ impl Client {
 
     // ---- holds ---------------------------------------------------------------------------------
 
-    /// Begins a hold. None if the grant came too late to be of use; it is given back then.
+    /// Begins a hold of each name. None if the grant came too late to be of use; it is given back
+    /// then.
     fn hold(
         &mut self,
         now: Moment,
         trip: Trip,
-        attempt: Arc<Attempt>,
-        fence: u64,
+        attempt: &Arc<Attempt>,
+        fences: &[u64],
         left: Duration,
         out: &mut Vec<Action>,
     ) -> Option<Answer> {
         let terms = &attempt.terms;
         let lease = Lease::granted(trip, left, terms.lease(), terms.grace);
         if end_notice(&lease, terms) <= now {
-            self.end_attempt(now, attempt, None, out);
+            self.call_off(now, attempt, out);
             return None;
         }
-        Some(self.begin_hold(now, trip, attempt, fence, lease, 0))
+        let each = attempt.each().into_iter().zip(fences);
+        let begin =
+            |(part, fence): (_, &u64)| self.begin_hold(now, trip, part, *fence, lease.clone(), 0);
+        Some(Answer::Granted(each.map(begin).collect()))
     }
 
     fn begin_hold(
@@ -1229,7 +1324,7 @@ impl Client {
         fence: u64,
         lease: Lease,
         generation: u64,
-    ) -> Answer {
+    ) -> Granted {
         self.last_number += 1;
         let id = self.last_number;
         let valid_until = lease.valid_until();
@@ -1241,7 +1336,7 @@ impl Client {
         let (check, end) = (Some(check), Some(end));
         let (seq, held) = (generation * EXTENSIONS, attempt.clone());
         self.holds.insert(id, Hold { attempt: held, lease, since, seq, lost, care, check, end });
-        Answer::Granted { hold: id, fence, valid_until, attempt, generation }
+        Granted { hold: id, fence, valid_until, attempt, generation }
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a call was about, taken apart")]
@@ -1329,7 +1424,8 @@ impl Client {
         } else {
             let grace = grace_of(&status.info).unwrap_or(attempt.terms.grace);
             let lease = Lease::adopted(trip, status.left, grace);
-            self.begin_hold(now, trip, attempt, status.fence, lease, generation)
+            let held = self.begin_hold(now, trip, attempt, status.fence, lease, generation);
+            Answer::Granted(vec![held])
         };
         self.answer(ask, answer, out);
     }

@@ -86,6 +86,11 @@ pub enum RedisError {
         request: &'static str,
     },
 
+    /// The names lie in several slots of the cluster, and were to be taken at once. Nothing was sent.
+    SeveralSlots {
+        /// Each name and its slot.
+        names: Vec<(String, u16)>,
+    },
     /// The server's clock is set again and again, so that no attempt is in time.
     UnsteadyClock,
 
@@ -281,6 +286,17 @@ impl fmt::Display for RedisError {
                 "Redis answered {request} in a form that is not the script's; is there a proxy in \
                  between, or another version of this crate on the same prefix?"
             ),
+            Self::SeveralSlots { names } => {
+                f.write_str("the names lie in several slots of the cluster (")?;
+                for (place, (name, slot)) in names.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { ", " };
+                    write!(f, "{comma}{name:?} in {slot}")?;
+                }
+                f.write_str(
+                    "), which one script cannot reach; put them into one group, or have the manager \
+                     take them one by one",
+                )
+            }
             Self::UnsteadyClock => f.write_str(
                 "the clock of the Redis server is set again and again; have its time service look at it",
             ),
@@ -322,6 +338,7 @@ impl Error for RedisError {
             | Self::BadHandover
             | Self::Timeout { .. }
             | Self::Garbled { .. }
+            | Self::SeveralSlots { .. }
             | Self::UnsteadyClock
             | Self::Lost { .. } => None,
         }

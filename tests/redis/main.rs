@@ -7,6 +7,9 @@ mod errors;
 mod failures;
 mod locking;
 mod losing;
+mod manager;
+#[path = "../names/mod.rs"]
+mod names;
 mod process;
 mod proxy;
 mod server;

@@ -56,6 +56,7 @@ impl Desk {
     fn terms(&self, max_hold: Option<Duration>) -> Arc<Terms> {
         Arc::new(Terms {
             keys: Keys::new("w", None, "x").unwrap(),
+            parts: Box::default(),
             ttl: Duration::from_secs(3),
             grace: Duration::from_millis(300),
             owner: "me".to_owned(),
@@ -73,9 +74,9 @@ impl Desk {
         let sent = self.tell(Event::Lock { ask: 1, terms, patience: Patience::Try });
         let call = sent_call(&sent);
         let (left, now) = (Duration::from_millis(3_300), self.server());
-        let granted = self.answer(call, Reply::Granted { fence: 7, left, now });
+        let granted = self.answer(call, Reply::Granted { fences: vec![7], left, now });
         match granted[..] {
-            [Action::Answer { answer: Answer::Granted { hold, .. }, .. }] => hold,
+            [Action::Answer { answer: Answer::Granted(ref granted), .. }] => granted[0].hold,
             _ => panic!("{granted:?}"),
         }
     }
@@ -154,7 +155,7 @@ fn a_grant_that_comes_too_late_is_given_back() {
     // Not so late that the connection counts as dead, but the lease is over by then.
     desk.later(900);
     let (left, now) = (Duration::from_millis(1_150), desk.server());
-    let actions = desk.answer(call, Reply::Granted { fence: 7, left, now });
+    let actions = desk.answer(call, Reply::Granted { fences: vec![7], left, now });
     assert!(
         matches!(
             actions[..],
@@ -186,11 +187,11 @@ fn an_unanswered_request_is_sent_again_on_a_new_connection_only() {
     assert_eq!(sent_call(&again), first);
     // Validity counts from the second sending, and never from the lease that was asked for.
     let (left, now) = (Duration::from_millis(2_300), desk.server());
-    let granted = desk.answer(first, Reply::Granted { fence: 7, left, now });
-    let [Action::Answer { answer: Answer::Granted { valid_until, .. }, .. }] = granted[..] else {
+    let granted = desk.answer(first, Reply::Granted { fences: vec![7], left, now });
+    let [Action::Answer { answer: Answer::Granted(granted), .. }] = &granted[..] else {
         panic!("{granted:?}")
     };
-    assert_eq!(valid_until, desk.moment() + Duration::from_millis(2_300 - 300 - 23));
+    assert_eq!(granted[0].valid_until, desk.moment() + Duration::from_millis(2_300 - 300 - 23));
 }
 
 #[test]

@@ -83,6 +83,11 @@ impl RedisServer {
         Self(Whereabouts::Cluster(nodes.into_iter().collect()))
     }
 
+    /// Whether names in several slots are out of one script's reach.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.0, Whereabouts::Cluster(_))
+    }
+
     /// A connection for requests.
     pub(crate) async fn connect(self, within: Duration) -> Result<Found, RedisError> {
         let client = match self.0 {

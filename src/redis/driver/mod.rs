@@ -31,7 +31,7 @@ pub use self::link::RedisServer;
 use self::link::{BATCH, Found, Link};
 use self::slot::{Grant, Outcome, Slot};
 use super::client::{
-    Action, Answer, AskId, CallId, Client, Event, HoldId, NodeId, Reply, Request, Temper,
+    Action, Answer, AskId, CallId, Client, Event, Granted, HoldId, NodeId, Reply, Request, Temper,
 };
 use super::error::{Loss, RedisError};
 use super::lease::Moment;
@@ -342,10 +342,9 @@ impl Driver {
 
     fn answer(&mut self, ask: AskId, answer: Answer, actions: &mut Vec<Action>) {
         let outcome = match answer {
-            Answer::Granted { hold, fence, valid_until, attempt, generation } => {
-                let cell = Arc::new(Cell::new(valid_until));
-                self.cells.insert(hold, cell.clone());
-                Outcome::Granted(Grant { hold, fence, cell, attempt, generation })
+            Answer::Granted(granted) => {
+                let watched = granted.into_iter().map(|granted| self.watch(granted));
+                Outcome::Granted(watched.collect())
             }
             answer => Outcome::Other(answer),
         };
@@ -354,11 +353,20 @@ impl Driver {
             None => Some(outcome),
         };
         // Nobody waited for this grant any more.
-        if let Some(Outcome::Granted(Grant { hold, .. })) = refused {
-            self.cells.remove(&hold);
-            let release = Event::Release { hold, ask: None };
-            self.client.on(clock::now(), release, actions);
+        if let Some(Outcome::Granted(grants)) = refused {
+            for Grant { hold, .. } in grants {
+                self.cells.remove(&hold);
+                let release = Event::Release { hold, ask: None };
+                self.client.on(clock::now(), release, actions);
+            }
         }
+    }
+
+    fn watch(&mut self, granted: Granted) -> Grant {
+        let Granted { hold, fence, valid_until, attempt, generation } = granted;
+        let cell = Arc::new(Cell::new(valid_until));
+        self.cells.insert(hold, cell.clone());
+        Grant { hold, fence, cell, attempt, generation }
     }
 
     fn forget_cell(&mut self, event: &Event) {

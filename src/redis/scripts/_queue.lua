@@ -1,5 +1,5 @@
--- Prepended to acquire and release, which share the queue. Who meets one makes these functions: most
--- calls do not, and making them takes a part of a call's time.
+-- Prepended to acquire, acquire_all and release, which share the queue. Who meets one makes these
+-- functions: most calls do not, and making them takes a part of a call's time.
 -- Queue: zset token -> ticket. Waiters: hash token -> "deadline channel", the deadline in ms.
 -- Field `w` of the lock: there while there is a queue; how often its head was overtaken.
 local function queue()
