@@ -487,6 +487,8 @@ pub(crate) struct Client {
     /// Each server's time in µs, and when it was that.
     servers: HashMap<NodeId, (Moment, u64)>,
     last_stamp: u64,
+    /// The number of the last protected write.
+    last_write: u64,
     last_number: u64,
     asks: HashMap<AskId, Asked>,
     /// Boxed, because a tree moves its entries about.
@@ -521,6 +523,7 @@ impl Client {
             listens: 0,
             servers: HashMap::new(),
             last_stamp: 0,
+            last_write: 0,
             last_number: 0,
             asks: HashMap::new(),
             calls: BTreeMap::new(),
@@ -648,10 +651,10 @@ impl Client {
             let event = Event::Write { ask, key, fence, value };
             return self.come_later(now, ask, event, None, out);
         }
-        // A stamp's properties are what the number of a write needs: it grows here, and also when
-        // the lock is handed over to another process.
-        self.last_stamp = self.server_time(now).max(self.last_stamp + 1);
-        let request = Request::Write { key, fence, seq: self.last_stamp, value };
+        // Grows here, and also when the lock is handed over to another process. Stamps do not count:
+        // they are ahead of the server's time, and the other process knows none of them.
+        self.last_write = self.server_time(now).max(self.last_write + 1);
+        let request = Request::Write { key, fence, seq: self.last_write, value };
         self.look(now, ask, request, out);
     }
 

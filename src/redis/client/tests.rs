@@ -267,3 +267,21 @@ fn what_was_lost_with_one_server_of_a_cluster_is_sent_again() {
     let again = desk.tell(Event::Tick);
     assert!(matches!(again[..], [Action::Send { call, .. }] if call == lost), "{again:?}");
 }
+
+/// A holder writes and hands its lock over; the next process's write must not count as overtaken.
+#[test]
+fn writes_are_numbered_in_order_across_a_handover() {
+    fn number(desk: &mut Desk) -> u64 {
+        let (key, value): (Arc<str>, Arc<[u8]>) = ("k".into(), [].into());
+        match desk.tell(Event::Write { ask: 2, key, fence: 7, value })[..] {
+            [Action::Send { request: Request::Write { seq, .. }, .. }] => seq,
+            ref other => panic!("{other:?}"),
+        }
+    }
+    let (mut giver, mut taker) = (Desk::new(), Desk::new());
+    giver.hold(None);
+    let (first, second) = (number(&mut giver), number(&mut giver));
+    taker.later(10);
+    let third = number(&mut taker);
+    assert!(first < second && second < third, "{first}, {second}, {third}");
+}
