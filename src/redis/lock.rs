@@ -13,6 +13,7 @@ use super::keys::Keys;
 use super::source::{RedisSource, failure};
 use crate::{BaseLock, Hold, LockError, LockInfo, Wait};
 
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(3600);
 const SHORTEST_TTL: Duration = Duration::from_millis(10);
 pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -465,7 +466,7 @@ impl RedisLockBuilder {
 
     /// After how long a waiter asks again that is told nothing; with wake-ups by pub/sub this
     /// doubles up to 1 s, with polling it stays (with a quarter of jitter). 100 ms unless set; more
-    /// than zero.
+    /// than zero, up to 1 h. A waiter also asks whenever a third of its `waiter_ttl` is over.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.retry_delay = delay;
         self
@@ -531,8 +532,9 @@ impl RedisLockBuilder {
             let why = format!("{:?} is not between 10 ms and 30 days", self.ttl);
             return Err(RedisError::option("ttl", why));
         }
-        if self.retry_delay.is_zero() {
-            return Err(RedisError::option("retry_delay", "it must be more than zero"));
+        if self.retry_delay.is_zero() || self.retry_delay > LONGEST_RETRY_DELAY {
+            let why = format!("{:?} is not more than zero and at most 1 h", self.retry_delay);
+            return Err(RedisError::option("retry_delay", why));
         }
         let ttl = ms(self.ttl);
         let grace = ms(self.grace.unwrap_or_else(|| (ttl / 10).min(Duration::from_secs(1))));

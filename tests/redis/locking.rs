@@ -198,6 +198,7 @@ fn the_builder_refuses_what_cannot_work() {
     refused("ttl", with().ttl(9 * MS).build());
     refused("ttl", with().ttl(Duration::from_secs(30 * 24 * 3600 + 1)).build());
     refused("retry_delay", with().retry_delay(Duration::ZERO).build());
+    refused("retry_delay", with().retry_delay(Duration::MAX).build());
     refused("prefix", with().prefix("a{b").build());
     refused("group", with().group("").build());
     refused("grace", with().grace(31_000 * MS).build());

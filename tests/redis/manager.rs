@@ -93,6 +93,7 @@ fn the_builder_says_what_is_wrong() {
     };
     refused("ttl", with().ttl(MS).build());
     refused("retry_delay", with().retry_delay(Duration::ZERO).build());
+    refused("retry_delay", with().retry_delay(Duration::MAX).build());
     refused("prefix", with().prefix("a{b").build());
     refused("group", with().group("").build());
     refused("owner", with().owner("x".repeat(257)).build());
