@@ -305,10 +305,15 @@ impl RedisLock {
 
     /// Holds what was taken until [`BaseLock::release`].
     pub(crate) fn keep(&self, held: RedisGuard) {
-        // What was held before has run out, else this would not have been granted. Its guard's
-        // drop sends a release, which finds another's token and changes nothing.
-        let before = self.held().replace(held);
-        drop(before);
+        let mut kept = self.held();
+        // Two grants of one lock follow one another, so the other one has run out. That is this one
+        // if nobody looked at it for longer than its lease. The drop of its guard sends a release,
+        // which finds another's token and changes nothing.
+        let is_late =
+            kept.as_ref().is_some_and(|kept| kept.is_valid() && kept.fence() > held.fence());
+        let over = if is_late { Some(held) } else { kept.replace(held) };
+        drop(kept);
+        drop(over);
     }
 
     /// Gives up what was acquired if its lease is over by now. Whether it was.
