@@ -11,7 +11,9 @@
 //! 4. One attempt at a time has a lane of a name, and stamps only grow.
 //! 5. However many callers wait for the same lock, one of their attempts stands in the queue of the
 //!    server.
-//! 6. An attempt at several names is granted as one hold of each name, or not at all.
+//! 6. One extension of a hold at a time is under way: one that passed another would make it look
+//!    like a repeat, which changes nothing.
+//! 7. An attempt at several names is granted as one hold of each name, or not at all.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -453,6 +455,8 @@ struct Hold {
     since: Moment,
     /// The last extension's sequence number.
     seq: u64,
+    /// The extensions that are not answered, in the order of their numbers; only the first is sent.
+    extensions: VecDeque<CallId>,
     lost: Option<Loss>,
     /// The renewal or the check that is under way.
     care: Option<CallId>,
@@ -565,7 +569,7 @@ impl Client {
             Event::Lock { ask, terms, patience } => self.lock(now, ask, terms, patience, out),
             Event::Abandon { ask } => self.abandon(now, ask, out),
             Event::Release { hold, ask } => self.release(now, hold, ask, out),
-            Event::Leak { hold } => self.leak(hold),
+            Event::Leak { hold } => self.leak(hold, out),
             Event::TakeOver { ask, terms, passed } => self.take_over(now, ask, terms, passed, out),
             Event::Extend { hold, ask, more } => self.extend(now, hold, ask, more, out),
             Event::Status { ask, terms } => self.look(now, ask, Request::Status { terms }, out),
@@ -798,7 +802,7 @@ impl Client {
     }
 
     fn release(&mut self, now: Moment, id: HoldId, ask: Option<AskId>, out: &mut Vec<Action>) {
-        let Some(hold) = self.drop_hold(id) else {
+        let Some(hold) = self.drop_hold(id, out) else {
             // It was passed on or leaked before.
             if let Some(ask) = ask {
                 self.answer(ask, Answer::Released, out);
@@ -820,8 +824,8 @@ impl Client {
     }
 
     /// Stops everything that was done for a hold.
-    fn drop_hold(&mut self, id: HoldId) -> Option<Hold> {
-        let hold = self.holds.remove(&id)?;
+    fn drop_hold(&mut self, id: HoldId, out: &mut Vec<Action>) -> Option<Hold> {
+        let mut hold = self.holds.remove(&id)?;
         if let Some(at) = hold.check {
             self.timers.remove(&(at, Timer::Check(id)));
         }
@@ -832,6 +836,15 @@ impl Client {
         // arrives after the release finds the token gone.
         if let Some(call) = hold.care {
             self.forget_call(call);
+        }
+        // Those that were not sent yet never will be.
+        for call in hold.extensions.drain(..).skip(1) {
+            if let Some(Call { purpose: Purpose::Extend { ask: Some(ask), .. }, .. }) =
+                self.forget_call(call)
+            {
+                let loss = hold.lost.unwrap_or(Loss::Expired);
+                self.answer(ask, Answer::Failed(RedisError::Lost { loss }), out);
+            }
         }
         Some(hold)
     }
@@ -878,8 +891,8 @@ impl Client {
         self.timers.insert((moot, Timer::Moot(id)));
     }
 
-    fn leak(&mut self, id: HoldId) {
-        if let Some(hold) = self.drop_hold(id) {
+    fn leak(&mut self, id: HoldId, out: &mut Vec<Action>) {
+        if let Some(hold) = self.drop_hold(id, out) {
             self.lend(hold.lease.over(), hold.attempt);
         }
     }
@@ -1012,6 +1025,11 @@ impl Client {
     ) -> CallId {
         self.last_number += 1;
         let id = self.last_number;
+        if let Purpose::Extend { hold, .. } = &purpose
+            && let Some(hold) = self.holds.get_mut(hold)
+        {
+            hold.extensions.push_back(id);
+        }
         let (tries, failure, timers) = (0, None, Vec::new());
         let call = Call { request, purpose, first: now, sent: None, tries, failure, timers };
         self.calls.insert(id, Box::new(call));
@@ -1020,12 +1038,19 @@ impl Client {
         id
     }
 
-    /// Sends a call, if the link is up; else it is sent as soon as that is.
+    /// Sends a call, if the link is up; else it is sent as soon as that is. An extension also waits
+    /// for the one before it.
     fn transmit(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         if !matches!(self.link, Link::Up) {
             return self.need_link(out);
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
+        if let Purpose::Extend { hold, .. } = &call.purpose
+            && let Some(hold) = self.holds.get(hold)
+            && hold.extensions.front() != Some(&id)
+        {
+            return;
+        }
         call.sent = Some(now);
         call.tries += 1;
         self.sendings.push_back((now, id));
@@ -1042,6 +1067,16 @@ impl Client {
             self.timers.remove(timer);
         }
         Some(call)
+    }
+
+    /// An extension is over. The next one is sent, if this was the one under way.
+    fn end_extension(&mut self, now: Moment, id: HoldId, call: CallId, out: &mut Vec<Action>) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        let was_first = hold.extensions.front() == Some(&call);
+        hold.extensions.retain(|other| *other != call);
+        if was_first && let Some(&next) = hold.extensions.front() {
+            self.transmit(now, next, out);
+        }
     }
 
     /// The call has taken too long for whoever waits for it. Releases go on without them.
@@ -1072,14 +1107,17 @@ impl Client {
                     self.answer(ask, Answer::Failed(failure), out);
                 }
             }
-            Purpose::Extend { ask: Some(ask), .. } => {
-                // The extension may still happen, which hurts nobody: its answer counts.
-                let ask = *ask;
+            // The extension may still happen, which hurts nobody. A renewal comes again by itself.
+            Purpose::Extend { hold, ask } => {
+                let (hold, ask) = (*hold, *ask);
                 self.forget_call(id);
-                self.answer(ask, Answer::Failed(failure), out);
+                if let Some(ask) = ask {
+                    self.answer(ask, Answer::Failed(failure), out);
+                }
+                self.end_extension(now, hold, id, out);
             }
-            // Renewal and checks come again by themselves.
-            Purpose::Extend { ask: None, .. } | Purpose::Check(_) => {
+            // Checks come again by themselves.
+            Purpose::Check(_) => {
                 self.forget_call(id);
             }
             Purpose::Try { ask, .. } | Purpose::Look(ask) | Purpose::TakeOver { ask, .. } => {
@@ -1171,6 +1209,7 @@ impl Client {
             }
             (Purpose::Extend { hold, ask }, Request::Extend { by, .. }, reply) => {
                 self.extended(now, trip, hold, ask, by, &reply, out);
+                self.end_extension(now, hold, id, out);
             }
             (Purpose::Check(hold), _, Reply::Status(status)) => {
                 self.checked(now, trip, hold, &status, out);
@@ -1337,8 +1376,12 @@ impl Client {
         self.timers.insert((end, Timer::End(id)));
         let (since, lost, care) = (trip.sent, None, None);
         let (check, end) = (Some(check), Some(end));
-        let (seq, held) = (generation * EXTENSIONS, attempt.clone());
-        self.holds.insert(id, Hold { attempt: held, lease, since, seq, lost, care, check, end });
+        let (seq, extensions) = (generation * EXTENSIONS, VecDeque::new());
+        let held = attempt.clone();
+        self.holds.insert(
+            id,
+            Hold { attempt: held, lease, since, seq, extensions, lost, care, check, end },
+        );
         Granted { hold: id, fence, valid_until, attempt, generation }
     }
 
@@ -1539,7 +1582,7 @@ impl Client {
         // All connections are new, and so may the servers be.
         self.servers.clear();
         self.observe(node, Trip { sent, received: now }, server);
-        // In the order of their beginnings: extensions are numbered.
+        // In the order of their beginnings.
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
             self.transmit(now, id, out);

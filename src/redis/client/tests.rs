@@ -285,3 +285,69 @@ fn writes_are_numbered_in_order_across_a_handover() {
     let third = number(&mut taker);
     assert!(first < second && second < third, "{first}, {second}, {third}");
 }
+
+fn busy() -> RedisError {
+    RedisError::Busy(redis::RedisError::from((redis::ErrorKind::Io, "BUSY")))
+}
+
+/// The server would take an extension that another one has passed for a repeat.
+#[test]
+fn no_extension_passes_one_that_is_put_off() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let more = Duration::from_secs(10);
+    let first = sent_call(&desk.tell(Event::Extend { hold, ask: 2, more }));
+    desk.tell(Event::Reply { call: first, node: 0, reply: Err(busy()) });
+    let second = desk.tell(Event::Extend { hold, ask: 3, more });
+    assert!(second.is_empty(), "{second:?}");
+    desk.later(20);
+    assert_eq!(sent_call(&desk.tell(Event::Tick)), first);
+    let (left, now) = (Duration::from_millis(13_300), desk.server());
+    let done = desk.answer(first, Reply::Extended { left, now });
+    let answered =
+        |action: &Action| matches!(action, Action::Answer { ask: 2, answer: Answer::Extended, .. });
+    assert!(done.iter().any(answered), "{done:?}");
+    assert_ne!(sent_call(&done), first);
+}
+
+#[test]
+fn an_extension_that_was_not_sent_before_the_release_never_is() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let more = Duration::from_secs(10);
+    desk.tell(Event::Extend { hold, ask: 2, more });
+    assert!(desk.tell(Event::Extend { hold, ask: 3, more }).is_empty());
+    let released = desk.tell(Event::Release { hold, ask: None });
+    assert!(
+        matches!(
+            released[..],
+            [
+                Action::Answer { ask: 3, answer: Answer::Failed(RedisError::Lost { .. }) },
+                Action::Send { request: Request::Release { .. }, .. },
+            ]
+        ),
+        "{released:?}"
+    );
+}
+
+/// An extension that fails for good leaves the way to the next one.
+#[test]
+fn the_next_extension_is_sent_when_one_has_failed() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let more = Duration::from_secs(10);
+    let first = sent_call(&desk.tell(Event::Extend { hold, ask: 2, more }));
+    desk.tell(Event::Extend { hold, ask: 3, more });
+    let full = RedisError::OutOfMemory(redis::RedisError::from((redis::ErrorKind::Io, "OOM")));
+    let failed = desk.tell(Event::Reply { call: first, node: 0, reply: Err(full) });
+    assert!(
+        matches!(
+            failed[..],
+            [
+                Action::Answer { ask: 2, answer: Answer::Failed(RedisError::OutOfMemory(_)) },
+                Action::Send { request: Request::Extend { .. }, .. },
+            ]
+        ),
+        "{failed:?}"
+    );
+}
