@@ -1165,9 +1165,15 @@ impl Client {
         // A call that is forgotten was cleaned up when it was.
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(sent) = call.sent.take() else { return };
+        let is_release = matches!(call.purpose, Purpose::Release { .. });
         let reply = match reply {
             Ok(reply) => reply,
             Err(failure) if failure.passes() => return self.put_off(now, id, failure),
+            // Who releases is told at once, and the release goes on for as long as the lease does.
+            Err(failure) if is_release && failure.refuses_writes() => {
+                self.fail(now, id, failure.clone(), out);
+                return self.put_off(now, id, failure);
+            }
             Err(failure) => {
                 self.fail(now, id, failure.clone(), out);
                 if let Some(Call { request: Request::Release { attempt }, .. }) =

@@ -351,3 +351,26 @@ fn the_next_extension_is_sent_when_one_has_failed() {
         "{failed:?}"
     );
 }
+
+#[test]
+fn a_release_that_the_server_does_not_take_now_is_sent_again() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let release = sent_call(&desk.tell(Event::Release { hold, ask: Some(2) }));
+    let refusal = || RedisError::NoReplicas(redis::RedisError::from((redis::ErrorKind::Io, "few")));
+    let told = desk.tell(Event::Reply { call: release, node: 0, reply: Err(refusal()) });
+    assert!(
+        matches!(
+            told[..],
+            [Action::Answer { ask: 2, answer: Answer::Failed(RedisError::Unconfirmed(_)) }]
+        ),
+        "{told:?}"
+    );
+    desk.later(20);
+    assert_eq!(sent_call(&desk.tell(Event::Tick)), release);
+    // Not beyond the lease.
+    desk.tell(Event::Reply { call: release, node: 0, reply: Err(refusal()) });
+    desk.later(10_000);
+    desk.tell(Event::Tick);
+    assert!(desk.client.is_idle());
+}
