@@ -1045,11 +1045,21 @@ impl Client {
             return self.need_link(out);
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if let Purpose::Extend { hold, .. } = &call.purpose
-            && let Some(hold) = self.holds.get(hold)
-            && hold.extensions.front() != Some(&id)
+        if let (Purpose::Extend { hold, .. }, Request::Extend { by, .. }) =
+            (&call.purpose, &call.request)
+            && let Some(hold) = self.holds.get_mut(hold)
         {
-            return;
+            if hold.extensions.front() != Some(&id) {
+                return;
+            }
+            match by {
+                Extension::AtLeast(time) => {
+                    hold.lease.ask_at_least(now, *time + hold.attempt.terms.grace);
+                }
+                // A repeat adds nothing.
+                Extension::Add(more) if call.tries == 0 => hold.lease.ask_to_add(*more),
+                Extension::Add(_) => {}
+            }
         }
         call.sent = Some(now);
         call.tries += 1;

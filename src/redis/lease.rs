@@ -46,6 +46,8 @@ pub(crate) struct Lease {
     /// The server keeps it at least until here, if its clock runs as ours does. Never later than
     /// what this client asked for, whatever a server whose clock was set back answers.
     end: Moment,
+    /// Its end if all that was asked for is done, also what is not answered.
+    asked: Moment,
     valid_until: Moment,
     grace: Duration,
 }
@@ -63,12 +65,22 @@ impl Lease {
     pub(crate) fn granted(trip: Trip, left: Duration, asked: Duration, grace: Duration) -> Self {
         let left = left.min(asked);
         let end = trip.sent + left;
-        Self { end, valid_until: validity(trip.sent, left, grace), grace }
+        Self { end, asked: end, valid_until: validity(trip.sent, left, grace), grace }
     }
 
     /// A lease that another process was granted, of which an answer says that `left` is left.
     pub(crate) fn adopted(trip: Trip, left: Duration, grace: Duration) -> Self {
         Self::granted(trip, left, left, grace)
+    }
+
+    /// It is asked now to last at least `time` from now on, with grace.
+    pub(crate) fn ask_at_least(&mut self, now: Moment, time: Duration) {
+        self.asked = self.asked.max(now + time);
+    }
+
+    /// It is asked to last `more` than it would have.
+    pub(crate) fn ask_to_add(&mut self, more: Duration) {
+        self.asked = self.asked.max(self.end) + more;
     }
 
     /// It was asked to last at least `asked` from now on, with grace.
@@ -107,10 +119,10 @@ impl Lease {
     }
 
     /// From here on the server has forgotten the lease, unless its clock was set back: what is not
-    /// released by now needs no release any more.
+    /// released by now needs no release any more. An extension counts as done when it is asked for.
     pub(crate) fn over(&self) -> Moment {
         let span = Duration::from_secs(1);
-        self.end + span
+        self.end.max(self.asked) + span
     }
 }
 

@@ -374,3 +374,23 @@ fn a_release_that_the_server_does_not_take_now_is_sent_again() {
     desk.tell(Event::Tick);
     assert!(desk.client.is_idle());
 }
+
+/// The server may have done it, and would keep the lock for the hour.
+#[test]
+fn a_release_is_sent_for_as_long_as_an_unanswered_extension_may_last() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    desk.tell(Event::Extend { hold, ask: 2, more: Duration::from_secs(3_600) });
+    let failure = || RedisError::Timeout { after: Duration::ZERO };
+    desk.tell(Event::Down { failure: failure() });
+    desk.tell(Event::Release { hold, ask: None });
+    for _ in 0..1_100 {
+        desk.later(10);
+        if desk.tell(Event::Tick).iter().any(|action| matches!(action, Action::Connect)) {
+            desk.tell(Event::Down { failure: failure() });
+        }
+    }
+    let (server, sent) = (desk.server(), desk.moment());
+    let up = desk.tell(Event::Up { node: 0, server, sent });
+    assert!(matches!(up[..], [Action::Send { request: Request::Release { .. }, .. }]), "{up:?}");
+}
