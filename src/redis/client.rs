@@ -353,6 +353,8 @@ enum Ear {
     Deaf,
     Asked,
     Listening,
+    /// Until the timer [`Timer::Listen`] rings, whoever waits.
+    Resting,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -1684,10 +1686,7 @@ impl Client {
     }
 
     fn deaf(&mut self, now: Moment) {
-        self.ear = Ear::Deaf;
-        if self.waiting.is_empty() {
-            return;
-        }
+        self.ear = Ear::Resting;
         self.timers.insert((now + backoff(self.listens), Timer::Listen));
         self.listens += 1;
     }
@@ -1726,9 +1725,13 @@ impl Client {
                     }
                 }
                 Timer::Listen => {
-                    if self.ear == Ear::Deaf && !self.waiting.is_empty() {
-                        self.ear = Ear::Asked;
-                        out.push(Action::Listen);
+                    if self.ear == Ear::Resting {
+                        if self.waiting.is_empty() {
+                            self.ear = Ear::Deaf;
+                        } else {
+                            self.ear = Ear::Asked;
+                            out.push(Action::Listen);
+                        }
                     }
                 }
                 Timer::Deadline(ask) => self.too_late(now, ask, out),

@@ -394,3 +394,32 @@ fn a_release_is_sent_for_as_long_as_an_unanswered_extension_may_last() {
     let up = desk.tell(Event::Up { node: 0, server, sent });
     assert!(matches!(up[..], [Action::Send { request: Request::Release { .. }, .. }]), "{up:?}");
 }
+
+/// Each try to subscribe is a connection, and a user without a right to channels never succeeds.
+#[test]
+fn waiters_do_not_hurry_a_subscription_that_failed() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let asked = desk.tell(Event::Lock { ask: 2, terms, patience: Patience::Endless });
+    let [Action::Send { call, request: Request::Acquire { ref attempt, .. } }] = asked[..] else {
+        panic!("{asked:?}")
+    };
+    let left = Duration::from_secs(3);
+    let busy = |desk: &Desk| Reply::Busy { left, now: desk.server() };
+    let waits = desk.answer(call, busy(&desk));
+    assert!(matches!(waits[..], [Action::Listen]), "{waits:?}");
+    assert!(desk.tell(Event::Deaf).is_empty());
+    let retry = sent_call(&desk.tell(Event::Told { token: attempt.token.clone() }));
+    let waits = desk.answer(retry, busy(&desk));
+    assert!(waits.is_empty(), "{waits:?}");
+    desk.later(20);
+    let listens = desk.tell(Event::Tick);
+    assert!(matches!(listens[..], [Action::Listen]), "{listens:?}");
+    // Nobody waits when it fails again; who comes then finds it resting, too.
+    desk.tell(Event::Abandon { ask: 2 });
+    desk.tell(Event::Deaf);
+    let terms = desk.terms(None);
+    let asked = desk.tell(Event::Lock { ask: 3, terms, patience: Patience::Endless });
+    let waits = desk.answer(sent_call(&asked), busy(&desk));
+    assert!(waits.is_empty(), "{waits:?}");
+}
