@@ -41,6 +41,8 @@ const CLOCK_STEP: Duration = Duration::from_millis(250);
 pub(crate) type AskId = u64;
 pub(crate) type HoldId = u64;
 pub(crate) type CallId = u64;
+/// A server of a cluster; zero if there is only one.
+pub(crate) type NodeId = u32;
 
 /// On which terms a lock is asked for. Callers with equal terms share one waiter on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,11 +264,13 @@ pub(crate) enum Event {
     /// Somebody waits for the releases that are under way.
     Flush { ask: AskId },
     /// The connection stands; the server's time in µs is this.
-    Up { server: u64, sent: Moment },
+    Up { node: NodeId, server: u64, sent: Moment },
     /// The connection broke, or could not be made.
     Down { failure: RedisError },
-    /// A request was answered.
-    Reply { call: CallId, reply: Result<Reply, RedisError> },
+    /// Some names of a cluster may have another server now, or one that has lost its data.
+    Changed,
+    /// A request was answered, or was lost with its connection to one server of a cluster.
+    Reply { call: CallId, node: NodeId, reply: Result<Reply, RedisError> },
     /// The subscription stands.
     Listening,
     /// The subscription broke, or could not be made.
@@ -284,6 +288,8 @@ pub(crate) enum Action {
     Connect,
     /// Send this on the connection.
     Send { call: CallId, request: Request },
+    /// The connection that this was sent on is dead: drop it, and all that was sent on it.
+    Break { call: CallId, failure: RedisError },
     /// Subscribe to the client's channel; drop the old subscription.
     Listen,
     /// Tell the caller.
@@ -478,8 +484,8 @@ pub(crate) struct Client {
     trouble: Option<RedisError>,
     ear: Ear,
     listens: u32,
-    /// The server's time in µs, and when it was that.
-    server: Option<(Moment, u64)>,
+    /// Each server's time in µs, and when it was that.
+    servers: HashMap<NodeId, (Moment, u64)>,
     last_stamp: u64,
     last_number: u64,
     asks: HashMap<AskId, Asked>,
@@ -513,7 +519,7 @@ impl Client {
             trouble: None,
             ear: Ear::Deaf,
             listens: 0,
-            server: None,
+            servers: HashMap::new(),
             last_stamp: 0,
             last_number: 0,
             asks: HashMap::new(),
@@ -566,9 +572,10 @@ impl Client {
             Event::Read { ask, key } => self.look(now, ask, Request::Read { key }, out),
             Event::Info { ask } => self.look(now, ask, Request::Info, out),
             Event::Flush { ask } => self.flush(ask, out),
-            Event::Up { server, sent } => self.up(now, server, sent, out),
+            Event::Up { node, server, sent } => self.up(now, node, server, sent, out),
+            Event::Changed => self.check_all(now, out),
             Event::Down { failure } => self.down(now, failure, out),
-            Event::Reply { call, reply } => self.reply(now, call, reply, out),
+            Event::Reply { call, node, reply } => self.reply(now, call, node, reply, out),
             Event::Listening => self.listening(now, out),
             Event::Deaf => self.deaf(now),
             Event::Told { token } => {
@@ -591,7 +598,7 @@ impl Client {
         patience: Patience,
         out: &mut Vec<Action>,
     ) {
-        if self.server.is_none() {
+        if self.servers.is_empty() {
             let deadline = match patience {
                 Patience::Until(deadline) => Some(deadline),
                 Patience::Try | Patience::Endless => None,
@@ -637,7 +644,7 @@ impl Client {
         value: Arc<[u8]>,
         out: &mut Vec<Action>,
     ) {
-        if self.server.is_none() {
+        if self.servers.is_empty() {
             let event = Event::Write { ask, key, fence, value };
             return self.come_later(now, ask, event, None, out);
         }
@@ -984,8 +991,11 @@ impl Client {
         }
     }
 
+    /// The time of the server whose clock is ahead of all others: what is stamped with it is in
+    /// time at each of them.
     fn server_time(&self, now: Moment) -> u64 {
-        self.server.map_or(0, |(then, us)| us + now.since(then).as_micros() as u64)
+        let time = |&(then, us): &(Moment, u64)| us + now.since(then).as_micros() as u64;
+        self.servers.values().map(time).max().unwrap_or(0)
     }
 
     // ---- calls ---------------------------------------------------------------------------------
@@ -1107,6 +1117,7 @@ impl Client {
         &mut self,
         now: Moment,
         id: CallId,
+        node: NodeId,
         reply: Result<Reply, RedisError>,
         out: &mut Vec<Action>,
     ) {
@@ -1128,7 +1139,7 @@ impl Client {
         };
         let trip = Trip { sent, received: now };
         if let Some(us) = reply.now() {
-            self.observe(trip, us);
+            self.observe(node, trip, us);
         }
         let call = self.forget_call(id).expect("it was just found");
         match (call.purpose, call.request, reply) {
@@ -1518,11 +1529,13 @@ impl Client {
         out.push(Action::Connect);
     }
 
-    fn up(&mut self, now: Moment, server: u64, sent: Moment, out: &mut Vec<Action>) {
+    fn up(&mut self, now: Moment, node: NodeId, server: u64, sent: Moment, out: &mut Vec<Action>) {
         self.link = Link::Up;
         self.connects = 0;
         self.trouble = None;
-        self.observe(Trip { sent, received: now }, server);
+        // All connections are new, and so may the servers be.
+        self.servers.clear();
+        self.observe(node, Trip { sent, received: now }, server);
         // In the order of their beginnings: extensions are numbered.
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
@@ -1617,11 +1630,11 @@ impl Client {
         self.listens += 1;
     }
 
-    /// Learns the server's time, and notices when its clock was set.
-    fn observe(&mut self, trip: Trip, us: u64) {
+    /// Learns a server's time, and notices when its clock was set.
+    fn observe(&mut self, node: NodeId, trip: Trip, us: u64) {
         // Marks that the server leaves in this client's lanes may be its time.
         self.last_stamp = self.last_stamp.max(us);
-        if let Some((then, known)) = self.server {
+        if let Some(&(then, known)) = self.servers.get(&node) {
             let expected = known + trip.received.since(then).as_micros() as u64;
             let step = CLOCK_STEP.as_micros() as u64;
             let way = trip.received.since(trip.sent).as_micros() as u64;
@@ -1635,7 +1648,7 @@ impl Client {
                 }
             }
         }
-        self.server = Some((trip.received, us));
+        self.servers.insert(node, (trip.received, us));
     }
 
     // ---- time ----------------------------------------------------------------------------------
@@ -1680,9 +1693,8 @@ impl Client {
                 if at + self.temper.answer_timeout > now {
                     break;
                 }
-                self.trouble = Some(RedisError::Timeout { after: now.since(at) });
-                self.reconnect(out);
-                break;
+                let failure = RedisError::Timeout { after: now.since(at) };
+                out.push(Action::Break { call, failure });
             }
             self.sendings.pop_front();
         }

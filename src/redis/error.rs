@@ -71,8 +71,10 @@ pub enum RedisError {
     Busy(redis::RedisError),
     /// The cluster does not serve this slot (CLUSTERDOWN).
     ClusterDown(redis::RedisError),
-    /// The slot is being moved to another node (TRYAGAIN, MOVED, ASK).
+    /// The slot is being moved to another node (TRYAGAIN), or its whereabouts are in dispute.
     Moving(redis::RedisError),
+    /// Another node of a cluster serves this slot (MOVED, ASK), and the source knows this one only.
+    Elsewhere(redis::RedisError),
     /// The server cannot run the scripts: it replicates them verbatim
     /// (`lua-replicate-commands no`, Redis 6.2 and older).
     VerbatimScripts(redis::RedisError),
@@ -175,8 +177,10 @@ impl RedisError {
             Self::Busy
         } else if says("CLUSTERDOWN") {
             Self::ClusterDown
-        } else if says("TRYAGAIN") || says("MOVED") || says("ASK") {
+        } else if says("TRYAGAIN") {
             Self::Moving
+        } else if says("MOVED") || says("ASK") {
+            Self::Elsewhere
         } else if text.contains("Write commands not allowed after non deterministic commands") {
             Self::VerbatimScripts
         } else {
@@ -266,6 +270,11 @@ impl fmt::Display for RedisError {
             Self::Moving(cause) => {
                 write!(f, "the lock's slot is on its way to another node ({cause}); try again")
             }
+            Self::Elsewhere(cause) => write!(
+                f,
+                "another node of the cluster serves this lock ({cause}); make the source of \
+                 RedisServer::cluster"
+            ),
             Self::VerbatimScripts(cause) => write!(
                 f,
                 "this Redis copies scripts verbatim to its replicas ({cause}); set \
@@ -320,6 +329,7 @@ impl Error for RedisError {
             | Self::Busy(cause)
             | Self::ClusterDown(cause)
             | Self::Moving(cause)
+            | Self::Elsewhere(cause)
             | Self::VerbatimScripts(cause)
             | Self::Server(cause) => Some(cause),
             Self::Unconfirmed(cause) => Some(cause),

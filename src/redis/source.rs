@@ -32,7 +32,8 @@ use super::error::RedisError;
 /// `redis` crate's feature `tokio-rustls-comp` or `tokio-native-tls-comp`.
 ///
 /// A `SentinelClient` is asked where the master is whenever a connection is made, so a failover is
-/// followed. Clusters are not supported.
+/// followed. A [cluster](RedisServer::cluster) has a connection for commands to each server that is
+/// needed, and follows slots that move and replicas that take over.
 ///
 /// ```no_run
 /// # #[cfg(not(loom))] {
@@ -75,6 +76,12 @@ impl fmt::Debug for RedisSource {
 impl From<redis::Client> for RedisSource {
     fn from(client: redis::Client) -> Self {
         Self::builder(client).build_unchecked()
+    }
+}
+
+impl From<RedisServer> for RedisSource {
+    fn from(server: RedisServer) -> Self {
+        Self::builder(server).build_unchecked()
     }
 }
 

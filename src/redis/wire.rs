@@ -59,6 +59,18 @@ impl Request {
         }
     }
 
+    /// A key that it is about, if it is about any: they all lie in one slot of a cluster.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Acquire { attempt, .. }
+            | Self::Release { attempt }
+            | Self::Extend { attempt, .. } => Some(&attempt.terms.keys.lock),
+            Self::Status { terms } => Some(&terms.keys.lock),
+            Self::Write { key, .. } | Self::Read { key } => Some(key),
+            Self::Info => None,
+        }
+    }
+
     fn script(&self) -> Option<&'static Text> {
         Some(match self {
             Self::Acquire { attempt, .. } if attempt.terms.parts.is_empty() => &ACQUIRE,

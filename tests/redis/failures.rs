@@ -1,6 +1,6 @@
-//! The failures of the protocol's list, by their numbers there; 23 is in `manager`, 26 in `waiting`,
-//! 27 in `errors`, 7 and 11 also in the client's own tests, where clocks can be set. 15, 21, 22, 24
-//! and 25 are about what does not exist here: clusters, quorums, readers, semaphores.
+//! The failures of the protocol's list, by their numbers there; docs/redis.md says where each has its
+//! test. 7 and 11 are in the client's own tests, where clocks can be set, 15 is in `cluster`, 23 in
+//! `manager`, 26 in `waiting`, 27 in `errors`.
 
 use std::panic;
 use std::sync::mpsc;

@@ -2,6 +2,7 @@
 //! breaks what lies between.
 #![cfg(all(not(loom), feature = "redis"))]
 
+mod cluster;
 mod errors;
 mod failures;
 mod locking;
@@ -13,6 +14,7 @@ mod process;
 mod proxy;
 mod server;
 mod states;
+mod tls;
 mod topology;
 mod waiting;
 

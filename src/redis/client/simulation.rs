@@ -495,6 +495,10 @@ impl Simulation {
                 self.nodes[node].last_arrival = at;
                 self.post(at, Packet::Request { node, epoch, call, request });
             }
+            Action::Break { .. } => {
+                let epoch = self.nodes[node].epoch;
+                self.post(self.now, Packet::Broken { node, epoch });
+            }
             Action::Listen => {
                 self.nodes[node].listening = false;
                 let at = self.now + self.way();
@@ -572,13 +576,13 @@ impl Simulation {
             }
             Packet::Reply { node, epoch, call, reply } => {
                 if self.nodes[node].epoch == epoch {
-                    self.tell(node, Event::Reply { call, reply });
+                    self.tell(node, Event::Reply { call, node: 0, reply });
                 }
             }
             Packet::Connected { node, epoch, sent } => {
                 if self.nodes[node].epoch == epoch {
                     let server = self.server_us();
-                    self.tell(node, Event::Up { server, sent });
+                    self.tell(node, Event::Up { node: 0, server, sent });
                 }
             }
             Packet::Refused { node, epoch } | Packet::Broken { node, epoch } => {
