@@ -89,8 +89,8 @@ takes there; distributed-lock-redis gives up at once.
 
 What a pair of ours costs more is, first, two changes of thread for each request, to the driver's \
 thread and back, which are also why dropped futures and guards are always cleaned up; and then the \
-server's time. A server that gets one request at a time finds its caches cold, so the scripts take \
-nearly twice as long there as in a pipeline. That a thread wakes late on a machine that others use \
+server's time. A server that gets one request at a time finds its caches cold, so all it does takes about \
+twice as long there as in a pipeline. That a thread wakes late on a machine that others use \
 weighs more on us than on `bare`, which has one thread to wake instead of three.
 
 The bar of the handover is three round trips on a connection in use; on loopback three of one that has \
