@@ -12,16 +12,12 @@ use warded::{
     LocalLock, LocalSemaphore, LockGuard, Permit, ReadWriteLock, UpgradableGuard, WriteGuard,
 };
 
-use crate::harness::{
-    About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_LOOKING_BACK, TWO_THREADS, UNBOUNDED,
-};
+use crate::harness::{About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, TWO_THREADS, UNBOUNDED};
 use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
 /// A primitive, used in a way that excludes everybody else who uses it so.
 pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
     const NAME: &'static str;
-    /// How far two others behind a holder are explored.
-    const BEHIND_A_HOLDER: &'static [Extent];
     type Guard<'a>;
 
     fn with_budget(budget: u16) -> Self;
@@ -33,7 +29,6 @@ pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
 
 impl Exclusive for LocalLock {
     const NAME: &'static str = "lock";
-    const BEHIND_A_HOLDER: &'static [Extent] = THREE_THREADS;
     type Guard<'a> = LockGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -59,7 +54,6 @@ impl Exclusive for LocalLock {
 
 impl Exclusive for LocalSemaphore {
     const NAME: &'static str = "semaphore";
-    const BEHIND_A_HOLDER: &'static [Extent] = CROWDED;
     type Guard<'a> = Permit<'a>;
 
     fn with_budget(budget: u16) -> Self {
@@ -85,7 +79,6 @@ impl Exclusive for LocalSemaphore {
 
 impl Exclusive for ReadWriteLock {
     const NAME: &'static str = "writer";
-    const BEHIND_A_HOLDER: &'static [Extent] = THREE_THREADS;
     type Guard<'a> = WriteGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -120,7 +113,6 @@ impl Pristine for Upgradable {
 
 impl Exclusive for Upgradable {
     const NAME: &'static str = "upgradable";
-    const BEHIND_A_HOLDER: &'static [Extent] = CROWDED;
     type Guard<'a> = UpgradableGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -470,7 +462,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
     );
     add("one-awaited", ALONE, 2, "lock; lock awaited", "none", UNBOUNDED, one_awaited::<L>);
     add("two-cycles", ALONE, 2, "lock twice each", "none", TWO_THREADS, two_cycles::<L>);
-    add("three-threads", ALONE, 3, "lock twice each", "none", THREE_THREADS, three_threads::<L>);
+    add("three-threads", ALONE, 3, "lock twice each", "none", CROWDED, three_threads::<L>);
     add(
         "attempts",
         ALONE,
@@ -495,7 +487,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         3,
         "held, unlock, lock; lock within a time, twice; lock twice",
         "timeout",
-        L::BEHIND_A_HOLDER,
+        CROWDED,
         timeout_before_waiter::<L>,
     );
     add(
@@ -513,7 +505,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         3,
         "held, unlock, lock; lock polled once, twice; lock twice",
         "cancelled future",
-        L::BEHIND_A_HOLDER,
+        CROWDED,
         cancel_before_waiter::<L>,
     );
     add(
@@ -549,7 +541,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         2,
         "a future at the head; lock polled once, twice each",
         "newcomers that queue and leave",
-        TWO_LOOKING_BACK,
+        BESIDE_A_FUTURE,
         overtaking_and_leaving::<L>,
     );
     add(
@@ -567,7 +559,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         2,
         "a future at the head locks; lock polled twice, and awaited; twice",
         "polls without reason",
-        TWO_LOOKING_BACK,
+        BESIDE_A_FUTURE,
         in_turn::<L>,
     );
 }

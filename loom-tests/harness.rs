@@ -131,6 +131,22 @@ pub const TWO_LOOKING_BACK: &[Extent] = &[
     },
 ];
 
+/// For two threads beside a future at the head, which look more than once before they go.
+pub const BESIDE_A_FUTURE: &[Extent] = &[
+    Extent {
+        tier: Tier::Fast,
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(2),
+    },
+    Extent {
+        tier: Tier::Full,
+        weak_without_budget: Bound::Preemptions(2),
+        weak: Bound::Preemptions(2),
+        strong: Bound::Preemptions(4),
+    },
+];
+
 /// For three threads.
 pub const THREE_THREADS: &[Extent] = &[
     Extent {
