@@ -12,12 +12,17 @@ use warded::{
     LocalLock, LocalSemaphore, LockGuard, Permit, ReadWriteLock, UpgradableGuard, WriteGuard,
 };
 
-use crate::harness::{About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, TWO_THREADS, UNBOUNDED};
+use crate::harness::{
+    AT_LENGTH, About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_THREADS,
+    UNBOUNDED,
+};
 use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
 /// A primitive, used in a way that excludes everybody else who uses it so.
 pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
     const NAME: &'static str;
+    /// How far two others behind a holder are explored.
+    const BEHIND_A_HOLDER: &'static [Extent];
     type Guard<'a>;
 
     fn with_budget(budget: u16) -> Self;
@@ -29,6 +34,7 @@ pub trait Exclusive: Pristine + Send + Sync + Sized + 'static {
 
 impl Exclusive for LocalLock {
     const NAME: &'static str = "lock";
+    const BEHIND_A_HOLDER: &'static [Extent] = THREE_THREADS;
     type Guard<'a> = LockGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -54,6 +60,7 @@ impl Exclusive for LocalLock {
 
 impl Exclusive for LocalSemaphore {
     const NAME: &'static str = "semaphore";
+    const BEHIND_A_HOLDER: &'static [Extent] = CROWDED;
     type Guard<'a> = Permit<'a>;
 
     fn with_budget(budget: u16) -> Self {
@@ -79,6 +86,7 @@ impl Exclusive for LocalSemaphore {
 
 impl Exclusive for ReadWriteLock {
     const NAME: &'static str = "writer";
+    const BEHIND_A_HOLDER: &'static [Extent] = THREE_THREADS;
     type Guard<'a> = WriteGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -113,6 +121,7 @@ impl Pristine for Upgradable {
 
 impl Exclusive for Upgradable {
     const NAME: &'static str = "upgradable";
+    const BEHIND_A_HOLDER: &'static [Extent] = CROWDED;
     type Guard<'a> = UpgradableGuard<'a, ()>;
 
     fn with_budget(budget: u16) -> Self {
@@ -227,6 +236,13 @@ fn two_cycles<L: Exclusive>(budget: u16) {
 }
 
 fn three_threads<L: Exclusive>(budget: u16) {
+    let shared = Protected::new(L::with_budget(budget));
+    beside(&shared, &[blocking, blocking], blocking);
+    assert_eq!(shared.data.read(), 3);
+    finish(&shared);
+}
+
+fn three_threads_twice<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
     beside(&shared, &[blocking_twice, blocking_twice], blocking_twice);
     assert_eq!(shared.data.read(), 6);
@@ -462,7 +478,16 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
     );
     add("one-awaited", ALONE, 2, "lock; lock awaited", "none", UNBOUNDED, one_awaited::<L>);
     add("two-cycles", ALONE, 2, "lock twice each", "none", TWO_THREADS, two_cycles::<L>);
-    add("three-threads", ALONE, 3, "lock twice each", "none", CROWDED, three_threads::<L>);
+    add("three-threads", ALONE, 3, "lock each", "none", THREE_THREADS, three_threads::<L>);
+    add(
+        "three-threads-twice",
+        ALONE,
+        3,
+        "lock twice each",
+        "none",
+        AT_LENGTH,
+        three_threads_twice::<L>,
+    );
     add(
         "attempts",
         ALONE,
@@ -487,7 +512,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         3,
         "held, unlock, lock; lock within a time, twice; lock twice",
         "timeout",
-        CROWDED,
+        L::BEHIND_A_HOLDER,
         timeout_before_waiter::<L>,
     );
     add(
@@ -505,7 +530,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         3,
         "held, unlock, lock; lock polled once, twice; lock twice",
         "cancelled future",
-        CROWDED,
+        L::BEHIND_A_HOLDER,
         cancel_before_waiter::<L>,
     );
     add(

@@ -147,7 +147,7 @@ pub const BESIDE_A_FUTURE: &[Extent] = &[
     },
 ];
 
-/// For three threads.
+/// For three threads, and for two that want two locks each.
 pub const THREE_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
@@ -169,6 +169,9 @@ pub const CROWDED: &[Extent] = &[
     },
     THREE_THREADS_AT_LENGTH,
 ];
+
+/// For three threads with two cycles each.
+pub const AT_LENGTH: &[Extent] = &[THREE_THREADS_AT_LENGTH];
 
 const THREE_THREADS_AT_LENGTH: Extent = Extent {
     tier: Tier::Full,
