@@ -185,14 +185,14 @@ pub const PROGRAMS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
         weak_without_budget: Bound::Preemptions(0),
-        weak: Bound::Preemptions(0),
-        strong: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(2),
     },
     Extent {
         tier: Tier::Full,
         weak_without_budget: Bound::Preemptions(1),
-        weak: Bound::Preemptions(1),
-        strong: Bound::Preemptions(2),
+        weak: Bound::Preemptions(2),
+        strong: Bound::Preemptions(3),
     },
 ];
 
@@ -362,6 +362,12 @@ impl Variant {
                 (Err(why), Some(running)) => return Err(running.report(&why).into()),
             }
         }
+        // Loom#392: some shapes end the exploration after the first execution.
+        if executions == programs.len() as u64 {
+            let why = "only one execution was explored";
+            self.record(executions, seconds, Some(why));
+            return Err(why.into());
+        }
         self.record(executions, seconds, None);
         Ok(())
     }
@@ -458,8 +464,6 @@ impl Explored {
         let (begun, finished) = (self.executions(), self.counts.finished.load(Ordering::Relaxed));
         match &self.panic {
             Some(panic) => Err(panic.clone()),
-            // Loom#392: some shapes end the exploration after the first execution.
-            None if begun == 1 => Err("only one execution was explored".to_owned()),
             None if finished != begun => Err(format!("{finished} of {begun} executions finished")),
             None => Ok(()),
         }
