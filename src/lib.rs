@@ -92,6 +92,8 @@
 //!
 //! # Features
 //! The default build depends on nothing.
+//! - `redis`: `RedisLock`, a lock across machines, and [`LockManager`] over Redis. Empty under
+//!   `--cfg loom`.
 //! - `serde`: [`LockInfo`] can be serialised.
 //! - `lock_api`: the lock and the read-write lock behind the traits of `lock_api` 0.4, in the module
 //!   of that name. Empty under `--cfg loom`, whose atomics cannot be made in a constant.

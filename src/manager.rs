@@ -6,8 +6,14 @@ mod deadlock;
 mod entry;
 mod handle;
 mod latch;
+mod local;
 mod order;
 mod owner;
+#[cfg(not(all(feature = "redis", not(loom))))]
+#[path = "manager/no_remote.rs"]
+mod remote;
+#[cfg(all(feature = "redis", not(loom)))]
+mod remote;
 mod table;
 
 use std::fmt;
@@ -17,9 +23,11 @@ use std::thread;
 use self::all::All;
 use self::deadlock::Graph;
 use self::entry::Entry;
+use self::local::LocalHandle;
+use self::remote::Remote;
 use self::table::Table;
 use crate::sys::Arc;
-use crate::{BaseLock, LocalLock, LockError, LockInfo, Wait};
+use crate::{LocalLock, LockError, LockInfo, Wait};
 
 pub use all::AllGuard;
 pub use backend::{Backend, ManagerError, UnknownBackend};
@@ -56,8 +64,14 @@ pub use owner::LockOwner;
 /// Names are hashed as std's maps hash keys, with SipHash under random keys: names often come from
 /// outside, and nobody outside is to choose names that all fall into one place.
 pub struct LockManager {
-    table: Arc<Table>,
+    locks: Locks,
     owner: Option<Box<str>>,
+}
+
+/// Where they are.
+enum Locks {
+    Local(Arc<Table>),
+    Remote(Remote),
 }
 
 impl LockManager {
@@ -91,7 +105,10 @@ impl LockManager {
         if name.is_empty() {
             return Err(LockError::EmptyName);
         }
-        Ok(ManagedLock::keep(self.table.get(name)))
+        match &self.locks {
+            Locks::Local(table) => Ok(LocalHandle::keep(table.get(name)).into()),
+            Locks::Remote(remote) => remote.get(name).map(ManagedLock::from),
+        }
     }
 
     /// Acquires all these names, or none: `false` if they were not all to be had within `wait`. The
@@ -99,7 +116,7 @@ impl LockManager {
     ///
     /// Whatever order the names are said in, calls of this kind never wait for one another in a
     /// circle. [`release_all`](Self::release_all) ends the holds, or each name's
-    /// [`release`](BaseLock::release).
+    /// [`release`](crate::BaseLock::release).
     ///
     /// # Errors
     /// As [`get_lock`](Self::get_lock) and [`ManagedLock::lock`].
@@ -136,22 +153,24 @@ impl LockManager {
     /// # Ok::<(), warded::LockError>(())
     /// ```
     pub fn release_all<N: AsRef<str>>(&self, names: &[N]) -> Result<(), LockError> {
-        let mut found = All::with_capacity(names.len());
-        let mut missing = Vec::new();
-        for name in names.iter().map(AsRef::as_ref) {
-            match self.table.find(name) {
-                Some(entry) => found.push(ManagedLock::keep(entry)),
-                None => missing.push(name.to_owned()),
+        let names = || names.iter().map(AsRef::as_ref);
+        let mut missing = match &self.locks {
+            Locks::Local(table) => {
+                let release = |lock: LocalHandle| lock.entry().end_acquired();
+                let find = |name: &str| table.find(name).map(LocalHandle::keep);
+                let not_held = |(_, name): &(usize, &str)| !find(name).is_some_and(release);
+                // Of a name that is said twice, the second finds nothing more to release.
+                let is_new =
+                    |(place, name): &(usize, &str)| !names().take(*place).any(|n| n == *name);
+                let missing = names().enumerate().filter(not_held).filter(is_new);
+                missing.map(|(_, name)| name.to_owned()).collect::<Vec<_>>()
             }
-        }
-        let found = found.in_order();
-        let not_held = found.locks().filter(|lock| lock.release().is_err());
-        missing.extend(not_held.map(|lock| lock.name().to_owned()));
+            Locks::Remote(remote) => remote.release_all(names())?,
+        };
         if missing.is_empty() {
             return Ok(());
         }
         missing.sort_unstable();
-        missing.dedup();
         Err(LockError::NotAllHeld { names: missing })
     }
 
@@ -200,20 +219,29 @@ impl LockManager {
         for name in names {
             all.push(self.get_lock(name.as_ref())?);
         }
-        Ok(all.in_order())
+        all.put_in_order();
+        Ok(all)
     }
 
     /// The names in use, in no particular order. True only for the moment it was asked.
     pub fn names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        // SAFETY: the table shows entries under the latch.
-        self.table.for_each(|entry| names.push(unsafe { entry.key().name.clone() }));
-        names
+        match &self.locks {
+            Locks::Local(table) => {
+                let mut names = Vec::new();
+                // SAFETY: the table shows entries under the latch.
+                table.for_each(|entry| names.push(unsafe { entry.key().name.clone() }));
+                names
+            }
+            Locks::Remote(remote) => remote.names(),
+        }
     }
 
     /// How many names are in use: somebody has a handle or a guard, holds them, or waits.
     pub fn len(&self) -> usize {
-        self.table.len()
+        match &self.locks {
+            Locks::Local(table) => table.len(),
+            Locks::Remote(remote) => remote.len(),
+        }
     }
 
     /// Whether no name is in use.
@@ -243,9 +271,14 @@ impl LockManager {
     /// # Ok::<(), warded::LockError>(())
     /// ```
     pub fn info(&self, name: &str) -> Result<LockInfo, LockError> {
-        let lock = self.table.find(name).map(ManagedLock::keep);
-        let unheld = || LockInfo::unheld(name);
-        Ok(lock.map_or_else(unheld, |lock| self.info_of(name.to_owned(), lock.entry())))
+        match &self.locks {
+            Locks::Local(table) => {
+                let lock = table.find(name).map(LocalHandle::keep);
+                let unheld = || LockInfo::unheld(name);
+                Ok(lock.map_or_else(unheld, |lock| self.info_of(name.to_owned(), lock.entry())))
+            }
+            Locks::Remote(remote) => remote.info(name),
+        }
     }
 
     /// [`info`](Self::info) of every name in use, in no particular order.
@@ -253,13 +286,18 @@ impl LockManager {
     /// # Errors
     /// None in this process.
     pub fn infos(&self) -> Result<Vec<LockInfo>, LockError> {
-        let mut infos = Vec::new();
-        self.table.for_each(|entry| {
-            // SAFETY: the table shows entries under the latch.
-            let name = unsafe { entry.key().name.clone() };
-            infos.push(self.info_of(name, entry));
-        });
-        Ok(infos)
+        match &self.locks {
+            Locks::Local(table) => {
+                let mut infos = Vec::new();
+                table.for_each(|entry| {
+                    // SAFETY: the table shows entries under the latch.
+                    let name = unsafe { entry.key().name.clone() };
+                    infos.push(self.info_of(name, entry));
+                });
+                Ok(infos)
+            }
+            Locks::Remote(remote) => remote.infos(),
+        }
     }
 
     fn info_of(&self, name: String, entry: &Entry) -> LockInfo {
@@ -271,29 +309,42 @@ impl LockManager {
         info
     }
 
-    /// Frees what is kept in reserve.
+    /// Sweeps what is left over.
     ///
     /// No name that is out of use is kept, so in this process nothing needs this: it gives the memory
-    /// of a few spare entries back.
+    /// of a few spare entries back. In Redis it forgets holds through
+    /// [`acquire`](crate::BaseLock::acquire) and [`acquire_all`](Self::acquire_all) whose lease has
+    /// ended, and waits until the releases that are under way, also those that are sent again and
+    /// again because nobody answers, are confirmed, or their leases over.
     ///
     /// # Errors
-    /// None in this process.
+    /// None in this process. In Redis, that a release could not be confirmed:
+    /// `RedisError::Unconfirmed`.
     pub fn cleanup(&self) -> Result<Swept, LockError> {
-        Ok(Swept { spares: self.table.free_spares() })
+        match &self.locks {
+            Locks::Local(table) => Ok(Swept { spares: table.free_spares(), ..Swept::default() }),
+            Locks::Remote(remote) => remote.cleanup(),
+        }
     }
 }
 
 /// What [`LockManager::cleanup`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Swept {
     /// So many spare entries were freed.
     pub spares: usize,
+    /// So many holds in Redis were forgotten, whose lease had ended.
+    pub expired: usize,
+    /// So many releases were under way to Redis, and are confirmed now.
+    pub releases: usize,
 }
 
 impl Drop for LockManager {
     fn drop(&mut self) {
-        Table::abandon(&self.table);
+        if let Locks::Local(table) = &self.locks {
+            Table::abandon(table);
+        }
     }
 }
 
@@ -304,56 +355,48 @@ impl fmt::Debug for LockManager {
 }
 
 /// Options of a [`LockManager`]: what [`LockManager::builder`] gives.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[must_use = "build() makes the manager"]
 pub struct LockManagerBuilder {
-    backend: Backend,
+    backend: Option<Backend>,
     owner: Option<Box<str>>,
     shards: Option<usize>,
-    bypass: u16,
+    bypass: Option<u16>,
     detect_deadlocks: bool,
-}
-
-impl Default for LockManagerBuilder {
-    fn default() -> Self {
-        Self {
-            backend: Backend::default(),
-            owner: None,
-            shards: None,
-            bypass: LocalLock::DEFAULT_BYPASS,
-            detect_deadlocks: false,
-        }
-    }
+    remote: remote::Options,
 }
 
 impl LockManagerBuilder {
     /// The most shards.
     pub const MAX_SHARDS: usize = 1 << 16;
 
-    /// Where the locks are: in this process, unless this says otherwise.
+    /// Where the locks are: in this process, unless this says otherwise, or a client for Redis is
+    /// given.
     pub fn backend(mut self, backend: Backend) -> Self {
-        self.backend = backend;
+        self.backend = Some(backend);
         self
     }
 
     /// Who holds, in [`LockInfo`], when a handle has no [owner](ManagedLock::with_owner) of its own.
-    /// By default the thread, with its name.
+    /// By default the thread, with its name; in Redis the process's number, and the host's name if
+    /// that is known.
     pub fn owner(mut self, label: impl Into<Box<str>>) -> Self {
         self.owner = Some(label.into());
         self
     }
 
     /// Into how many parts the names are divided: threads that look for names in different parts do
-    /// not meet. A power of two; by default 16 for each processor, and at least 64.
+    /// not meet. A power of two; by default 16 for each processor, and at least 64. Redis has no use
+    /// for it.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
     }
 
     /// How often newcomers may overtake the head of a name's queue: see
-    /// [`LocalLock`](LocalLock#fairness).
+    /// [`LocalLock`](LocalLock#fairness). In Redis 16, unless this says otherwise.
     pub fn bypass(mut self, budget: u16) -> Self {
-        self.bypass = budget;
+        self.bypass = Some(budget);
         self
     }
 
@@ -390,12 +433,21 @@ impl LockManagerBuilder {
         if self.shards.is_some_and(|shards| !shards.is_power_of_two() || shards > most_shards) {
             return refused("shards", format!("it is to be a power of two up to {most_shards}"));
         }
-        if self.bypass > most_bypass {
+        if self.bypass.is_some_and(|budget| budget > most_bypass) {
             return refused("bypass", format!("it is to be at most {most_bypass}"));
         }
-        match self.backend {
+        match self.backend.unwrap_or_else(|| self.remote.backend()) {
             Backend::Local => Ok(self.build_local()),
-            Backend::Redis => Err(ManagerError::RedisNotBuilt),
+            Backend::Redis if self.detect_deadlocks => {
+                let why = "deadlocks are found among locks in this process only; in Redis, leases end \
+                           them";
+                refused("detect_deadlocks", why.to_owned())
+            }
+            Backend::Redis => {
+                let Self { owner, bypass, remote, .. } = self;
+                let locks = Locks::Remote(remote.build(owner.as_deref(), bypass)?);
+                Ok(LockManager { locks, owner })
+            }
         }
     }
 
@@ -405,6 +457,8 @@ impl LockManagerBuilder {
             (16 * processors).next_power_of_two().clamp(64, Self::MAX_SHARDS)
         });
         let graph = self.detect_deadlocks.then(Graph::new);
-        LockManager { table: Arc::new(Table::new(shards, self.bypass, graph)), owner: self.owner }
+        let budget = self.bypass.unwrap_or(LocalLock::DEFAULT_BYPASS);
+        let table = Arc::new(Table::new(shards, budget, graph));
+        LockManager { locks: Locks::Local(table), owner: self.owner }
     }
 }

@@ -12,7 +12,7 @@ pub struct Bar {
     pub claim: String,
     /// What it has to be.
     pub bound: Bound,
-    /// What it is: always a ratio.
+    /// What it is: a ratio, unless the claim names a unit.
     pub measured: f64,
 }
 
@@ -150,4 +150,51 @@ pub fn queued(rows: &[Figures<f64>]) -> Vec<Bar> {
                 / few.series[0].median(|&nanos| nanos).value,
         })
         .collect()
+}
+
+/// The bars of a row of a lock in Redis.
+pub fn remote(figures: &Figures<f64>) -> Vec<Bar> {
+    let [ours, bare, others @ ..] = &*figures.series else { return vec![] };
+    let ratio = |other: &Series<f64>| ours.ratio(other, |&nanos| nanos).value;
+    let bar =
+        |claim: String, bound, measured| Bar { row: figures.row.clone(), claim, bound, measured };
+    let (_, row) = figures.row.split_once('/').unwrap_or_default();
+    match row {
+        "server time of a pair" => {
+            let ours = [Some(ours), figures.of("warded's scripts, at once")];
+            let micros = |series: &Series<f64>| series.median(|&nanos| nanos / 1e3).value;
+            let bar = |series: &Series<f64>| {
+                bar(format!("µs, {}", series.rival), Bound::AtMost(12.0), micros(series))
+            };
+            ours.into_iter().flatten().map(bar).collect()
+        }
+        "commands a handover" => {
+            let [fewest, .., most] = &*figures.series else { return vec![] };
+            let claim = format!("commands with {}, of those with {}", most.rival, fewest.rival);
+            let commands = |series: &Series<f64>| series.median(|&commands| commands).value;
+            vec![bar(claim, Bound::AtMost(1.1), commands(most) / commands(fewest))]
+        }
+        "pair of one of 1,000 tasks" => {
+            let claim = format!("throughput, of {}", bare.rival);
+            vec![bar(claim, Bound::AtLeast(0.7), 1.0 / ratio(bare))]
+        }
+        _ => {
+            let is_far = row.ends_with("0.2 ms");
+            // Where the way is short, the threads' waking up is most of it, and a round trip on a
+            // connection in use has none of that.
+            let of_bare = match row.starts_with("handover") {
+                true if is_far => Some((bare, 3.0)),
+                true => figures.of("bare round trip, rested").map(|rested| (rested, 3.0)),
+                false => is_far.then_some((bare, 1.15)),
+            };
+            let others = others.iter().filter(|other| !other.rival.starts_with("bare"));
+            let others = others.map(|other| {
+                bar(format!("time, of {}'s", other.rival), Bound::AtMost(1.0), ratio(other))
+            });
+            let of_bare = of_bare.map(|(bare, bound)| {
+                bar(format!("time, of {}'s", bare.rival), Bound::AtMost(bound), ratio(bare))
+            });
+            of_bare.into_iter().chain(others).collect()
+        }
+    }
 }

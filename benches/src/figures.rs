@@ -24,6 +24,10 @@ pub enum Kind {
     Alone,
     /// A great many waiters.
     Queue,
+    /// Times of a lock in Redis.
+    Remote,
+    /// Commands that a lock in Redis sends.
+    Commands,
 }
 
 /// All that was measured in one row.

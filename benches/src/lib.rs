@@ -9,6 +9,8 @@ pub mod page;
 pub mod plots;
 mod quiet;
 mod record;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod rivals;
 mod rounds;
 pub mod rows;

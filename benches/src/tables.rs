@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
 use crate::bars::{Bar, Bound, Verdict};
-use crate::figures::{Figures, Median, Round};
+use crate::figures::{Figures, Kind, Median, Round};
 
 /// Everything about one row of threads or tasks.
 pub fn contended(figures: &Figures<Round>) -> Table {
@@ -75,6 +75,29 @@ pub fn timed(figures: &Figures<f64>) -> Table {
             series.rival.clone(),
             format!("{} ns", spread(series.median(|&nanos| nanos))),
             spread(series.ratio(&figures.series[0], |&nanos| nanos)),
+        ]);
+    }
+    table
+}
+
+/// Everything about one row of a lock in Redis. The second series is what ours is measured by; of
+/// commands, what counts is that those of many waiters are as many as those of few.
+pub fn remote(figures: &Figures<f64>) -> Table {
+    let [ours, bare, ..] = &*figures.series else { return table([&*figures.row]) };
+    if figures.kind == Kind::Commands {
+        let mut table = table([&*figures.row, "commands"]);
+        for series in &figures.series {
+            table.add_row([series.rival.clone(), spread(series.median(|&commands| commands))]);
+        }
+        return table;
+    }
+    let mut table = table([&*figures.row, "µs", &format!("of {}", bare.rival), "of ours"]);
+    for series in &figures.series {
+        table.add_row([
+            series.rival.clone(),
+            spread(series.median(|&nanos| nanos / 1e3)),
+            spread(series.ratio(bare, |&nanos| nanos)),
+            spread(series.ratio(ours, |&nanos| nanos)),
         ]);
     }
     table

@@ -13,9 +13,9 @@ use warded::LocalLock;
 
 use crate::measure::{Outcome, Run, Waits};
 
-const ACCOUNTS: usize = 64;
+pub const ACCOUNTS: usize = 64;
 const EACH: u64 = 1_000;
-const TOTAL: u64 = ACCOUNTS as u64 * EACH;
+pub const TOTAL: u64 = ACCOUNTS as u64 * EACH;
 
 const THREADS: usize = 4;
 const TASKS: usize = 4;
@@ -84,24 +84,28 @@ impl Bank for Mutex<Accounts> {
 }
 
 /// What the lock protects.
-struct Accounts {
-    balances: Vec<u64>,
-    failed_audits: u64,
+pub struct Accounts {
+    pub balances: Vec<u64>,
+    pub failed_audits: u64,
 }
 
 impl Accounts {
+    pub fn new() -> Self {
+        Self { balances: vec![EACH; ACCOUNTS], failed_audits: 0 }
+    }
+
     fn transfer(&mut self, from: usize, to: usize, amount: u64) {
         let amount = amount.min(self.balances[from]);
         self.balances[from] -= amount;
         self.balances[to] += amount;
     }
 
-    fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.balances.iter().sum()
     }
 
     /// One customer's business, chosen by chance.
-    fn serve(&mut self) {
+    pub fn serve(&mut self) {
         if fastrand::u64(..AUDIT) == 0 {
             self.failed_audits += u64::from(self.total() != TOTAL);
         } else {
@@ -130,7 +134,7 @@ impl Witness {
 
 fn transfers<B: Bank>() -> Outcome {
     let work = "transfers";
-    let bank = B::open(Accounts { balances: vec![EACH; ACCOUNTS], failed_audits: 0 });
+    let bank = B::open(Accounts::new());
     let witness = Witness::default();
     let run = Run::new();
     let executor = Executor::new();

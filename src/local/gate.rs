@@ -31,7 +31,7 @@ use super::order;
 use super::parker::{Batch, WakeHandle};
 use super::teller::Teller;
 use super::waitlist::{ASLEEP, CALLED, DISMISSED, Ends, Node, WaitList};
-use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, free, permits};
+use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, QUEUED, free, permits};
 use crate::Wait;
 use crate::sys::{AtomicU32, AtomicU64, Backoff, Parker, Spin, UnsafeCell, const_unless_loom};
 use crate::wait::Patience;
@@ -239,7 +239,8 @@ impl Gate {
         let waiter = waiter.as_ref();
         let parker = Parker::new();
         loop {
-            match waiter.attempt(|| WakeHandle::Thread(parker.unparker()), Spin::blocking()) {
+            match waiter.attempt(|| WakeHandle::Thread(parker.unparker()), Spin::blocking(deadline))
+            {
                 Step::Entered => return Ok(()),
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Asleep => {}
@@ -312,7 +313,7 @@ impl Gate {
     /// Whether somebody waits, at this moment.
     #[cfg(all(debug_assertions, not(loom)))]
     pub(crate) fn is_queued(&self) -> bool {
-        self.word.load(Relaxed) & word::QUEUED != 0
+        self.word.load(Relaxed) & QUEUED != 0
     }
 
     /// Whether nobody enters any more.
@@ -517,8 +518,8 @@ impl<'a> Waiter<'a> {
                 continue;
             }
             // Also when others wait: to join them costs a sleep and a wake-up, and slows the holder,
-            // who has to call.
-            if spin.again() {
+            // who has to call. Where nobody is overtaken, to stand aside would cost the place.
+            if (word & QUEUED == 0 || gate.budget > 0) && spin.again() {
                 continue;
             }
             if word & QLOCK != 0 {

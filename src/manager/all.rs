@@ -1,27 +1,41 @@
 //! Several names at once: all or nothing.
 //!
 //! Whoever wants several names takes them one after another in one order, the same for everybody:
-//! by hash, then by name. So among those who do so nobody can wait in a circle, whatever order they
-//! say the names in; each wait is in a queue, with its bound on overtaking, so nobody starves
-//! either. Trying all at once and beginning anew when one is missing would hold nothing while it
-//! waits, but could be overtaken for ever by those who want fewer names.
+//! by hash, then by name; by name in Redis. So among those who do so nobody can wait in a circle,
+//! whatever order they say the names in; each wait is in a queue, with its bound on overtaking, so
+//! nobody starves either. Trying all at once and beginning anew when one is missing would hold
+//! nothing while it waits, but could be overtaken for ever by those who want fewer names.
+//!
+//! In Redis each name would cost a round trip, and whoever dies in between would hold up the others
+//! for a lease. So there one script takes all or none, unless the manager was told to go one by one.
 
+use std::cmp::Ordering;
 use std::fmt;
 
-use super::handle::ManagedLock;
+use super::handle::{Entered, ManagedLock};
+use super::remote::{self, Lease, RemoteHandle};
 use crate::{LockError, Wait};
 
 /// One lock of several. Dropping it releases, if it is held; a panic of somebody's waker in the one
 /// keeps the others from nothing.
 struct Part {
+    held: Option<Entered>,
+    /// The first thing that they are ordered by: at hand, so that sorting need not look it up.
+    hash: u64,
     lock: ManagedLock,
-    held: bool,
+}
+
+impl Part {
+    #[inline]
+    fn order(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash).then_with(|| self.lock.name().cmp(other.lock.name()))
+    }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if self.held {
-            self.lock.entry().leave();
+        if self.held.is_some() {
+            self.lock.leave();
         }
     }
 }
@@ -36,27 +50,35 @@ impl All {
         Self { parts: Vec::with_capacity(locks) }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, lock: ManagedLock) {
-        self.parts.push(Part { lock, held: false });
+        self.parts.push(Part { held: None, hash: lock.hash(), lock });
     }
 
     /// To be called when all have been pushed.
-    pub(super) fn in_order(mut self) -> Self {
-        self.parts.sort_unstable_by(|one, other| one.lock.key().cmp(other.lock.key()));
-        self.parts.dedup_by(|one, other| one.lock.is(&other.lock));
-        self
+    pub(super) fn put_in_order(&mut self) {
+        self.parts.sort_unstable_by(Part::order);
+        // What is equal is the same lock.
+        self.parts.dedup_by(|one, other| one.order(other).is_eq());
     }
 
-    pub(super) fn locks(&self) -> impl Iterator<Item = &ManagedLock> {
+    fn locks(&self) -> impl Iterator<Item = &ManagedLock> {
         self.parts.iter().map(|part| &part.lock)
+    }
+
+    /// The locks, if one script takes them.
+    fn at_once(&self) -> Option<Vec<&RemoteHandle>> {
+        let remote: Option<Vec<_>> = self.locks().map(ManagedLock::remote).collect();
+        remote.filter(|locks| locks.first().is_some_and(|lock| !lock.takes_one_by_one()))
     }
 
     /// Takes all of them for holds without a guard, or none.
     pub(super) fn acquire(mut self, wait: Wait) -> Result<bool, LockError> {
         let entered = self.enter(wait, ManagedLock::enter_to_stay)?;
         if entered {
-            // What is held stays so.
-            self.parts.iter_mut().for_each(|part| part.held = false);
+            for Part { held, lock, .. } in &mut self.parts {
+                held.take().into_iter().for_each(|held| lock.stay(held));
+            }
         }
         Ok(entered)
     }
@@ -69,12 +91,16 @@ impl All {
     fn enter(
         &mut self,
         wait: Wait,
-        enter: impl Fn(&ManagedLock, Wait) -> Result<bool, LockError>,
+        enter: impl Fn(&ManagedLock, Wait) -> Result<Option<Entered>, LockError>,
     ) -> Result<bool, LockError> {
+        if let Some(locks) = self.at_once() {
+            let leases = remote::enter_all(&locks, wait)?;
+            return Ok(leases.map(|leases| self.hold(leases)).is_some());
+        }
         let wait = wait.begun();
         for part in &mut self.parts {
             part.held = enter(&part.lock, wait)?;
-            if !part.held {
+            if part.held.is_none() {
                 return Ok(false);
             }
         }
@@ -83,11 +109,21 @@ impl All {
 
     /// Takes all of them, or, if the future is dropped before, none.
     pub(super) async fn lock_async(mut self) -> Result<AllGuard, LockError> {
+        if let Some(locks) = self.at_once() {
+            let leases = remote::enter_all_async(&locks).await?;
+            self.hold(leases);
+            return Ok(AllGuard { all: self });
+        }
         for part in &mut self.parts {
-            part.lock.enter_async().await?;
-            part.held = true;
+            part.held = Some(part.lock.enter_async().await?);
         }
         Ok(AllGuard { all: self })
+    }
+
+    fn hold(&mut self, leases: Vec<Lease>) {
+        for (part, lease) in self.parts.iter_mut().zip(leases) {
+            part.held = Some(lease.into());
+        }
     }
 }
 
@@ -102,6 +138,49 @@ impl AllGuard {
     /// The names, each once, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.all.locks().map(ManagedLock::name)
+    }
+
+    /// Each name with its fencing token, in the order of [`names`](Self::names):
+    /// see [`ManagedGuard::fence`](crate::ManagedGuard::fence).
+    pub fn fences(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
+        let fence = |part: &Part| part.held.as_ref()?.lease()?.fence().into();
+        self.all.parts.iter().map(move |part| (part.lock.name(), fence(part)))
+    }
+
+    /// Whether all of them are still held: see
+    /// [`ManagedGuard::is_valid`](crate::ManagedGuard::is_valid).
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let mut leases = self.all.parts.iter().filter_map(|part| part.held.as_ref()?.lease());
+        leases.all(|lease| lease.is_valid())
+    }
+
+    /// What there is to know and to do about the lease of each lock in Redis, in the order of
+    /// [`names`](Self::names). None in this process.
+    #[cfg(all(feature = "redis", not(loom)))]
+    pub fn leases(&self) -> impl Iterator<Item = &crate::RedisGuard> {
+        self.all.parts.iter().filter_map(|part| part.held.as_ref()?.lease().map(|lease| &**lease))
+    }
+
+    /// Releases, and tells what a drop cannot: whether all locks in Redis were held to the end.
+    ///
+    /// # Errors
+    /// As [`ManagedGuard::release`](crate::ManagedGuard::release), for the last of those that failed;
+    /// all the others are released.
+    pub fn release(mut self) -> Result<(), LockError> {
+        remote::end_all(self.take_leases())
+    }
+
+    /// [`release`](Self::release) for tasks. Dropping the future only stops the waiting.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub async fn release_async(mut self) -> Result<(), LockError> {
+        remote::end_all_async(self.take_leases()).await
+    }
+
+    fn take_leases(&mut self) -> Vec<Lease> {
+        self.all.parts.iter_mut().filter_map(|part| part.held.as_mut()?.take_lease()).collect()
     }
 }
 

@@ -75,6 +75,8 @@ impl Error for UnknownBackend {}
 pub enum ManagerError {
     /// This build of warded knows no Redis: its feature `redis` is off.
     RedisNotBuilt,
+    /// The backend is Redis, and there is no client for it.
+    NoClient,
     /// An option has a value that cannot work.
     Option {
         /// The option's name in the builder.
@@ -90,6 +92,10 @@ impl fmt::Display for ManagerError {
             Self::RedisNotBuilt => f.write_str(
                 "this build of warded has no Redis; switch its feature \"redis\" on, or choose the \
                  backend \"local\"",
+            ),
+            Self::NoClient => f.write_str(
+                "the backend \"redis\" needs a client: give one to LockManager::redis, or to the \
+                 builder's redis; or choose the backend \"local\"",
             ),
             Self::Option { option, why } => write!(f, "the option {option} cannot be used: {why}"),
         }

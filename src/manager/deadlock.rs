@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::entry::Entry;
-use super::handle::ManagedLock;
+use super::local::LocalHandle;
 use super::owner::Identity;
 use crate::LocalLock;
 
@@ -111,7 +111,7 @@ impl Graph {
     pub(super) fn wait(
         &self,
         waiter: Identity,
-        lock: ManagedLock,
+        lock: LocalHandle,
         deadline: Option<Instant>,
     ) -> Result<Edge<'_>, Deadlock> {
         let wait = Wait { entry: NonNull::from(lock.entry()), deadline };
@@ -166,7 +166,7 @@ pub(super) struct Edge<'a> {
     waiter: Identity,
     wait: Wait,
     /// Given up when the graph does not know the edge any more.
-    _lock: ManagedLock,
+    _lock: LocalHandle,
 }
 
 impl Drop for Edge<'_> {

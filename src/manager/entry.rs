@@ -31,7 +31,6 @@ pub(super) struct Entry {
 }
 
 /// What an entry is found by, and sorted by where several are taken.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) hash: u64,
     pub(super) name: String,

@@ -1,15 +1,11 @@
-//! A lock of a manager, as its users have it: the handle and its guards.
+//! A lock of a manager, as its users have it: the handle and its guards, over either backend.
 
 use std::fmt;
-use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use super::deadlock::{Edge, Graph};
-use super::entry::{Entry, Key, LOCK};
-use super::owner::{Holder, LockOwner};
-use super::table;
-use crate::local::{Gate, Teller};
-use crate::wait::Patience;
+use super::local::LocalHandle;
+use super::owner::LockOwner;
+use super::remote::{Lease, RemoteHandle};
 use crate::{BaseLock, Held, Hold, LockError, Wait};
 
 /// The lock of one name, which [`LockManager::get_lock`](crate::LockManager::get_lock) gives.
@@ -35,129 +31,149 @@ use crate::{BaseLock, Held, Hold, LockError, Wait};
 /// # Ok::<(), warded::LockError>(())
 /// ```
 ///
+/// In Redis it is a lock with a lease: whoever dies blocks others no longer than that, and whoever
+/// is slow can lose the lock while it works. Its guard [tells](ManagedGuard::is_valid), and
+/// carries a [fencing token](ManagedGuard::fence).
+///
 /// # Errors
 /// A lock in this process can always be had in the end, or not in time, which is no error. What
 /// fails is a wait that would have no end, if the manager
 /// [looks for deadlocks](crate::LockManagerBuilder::detect_deadlocks):
-/// [`LockError::Deadlock`]. Other backends have errors of their own.
-pub struct ManagedLock {
-    /// Counted once by this handle.
-    entry: NonNull<Entry>,
-    owner: Option<LockOwner>,
+/// [`LockError::Deadlock`]. A lock in Redis fails if the server cannot be asked, with
+/// `LockError::Redis`.
+#[derive(Clone)]
+pub struct ManagedLock(Place);
+
+/// Where the lock is. Without the feature `redis`, nowhere but here.
+#[derive(Clone)]
+enum Place {
+    Local(LocalHandle),
+    Remote(RemoteHandle),
 }
 
-// SAFETY: what others reach of an entry is made for many threads, and a count belongs to none.
-unsafe impl Send for ManagedLock {}
-// SAFETY: as above.
-unsafe impl Sync for ManagedLock {}
+/// A hold that nobody has taken into keeping yet. In Redis it is a lease, which ends when it is
+/// dropped; in this process it is nothing but the fact.
+pub(super) struct Entered {
+    lease: Option<Lease>,
+}
 
-impl ManagedLock {
-    /// The caller has counted the entry, and gives the count into this one's keeping.
+impl From<LocalHandle> for ManagedLock {
     #[inline]
-    pub(super) fn keep(entry: NonNull<Entry>) -> Self {
-        Self { entry, owner: None }
+    fn from(handle: LocalHandle) -> Self {
+        Self(Place::Local(handle))
+    }
+}
+
+impl From<RemoteHandle> for ManagedLock {
+    fn from(handle: RemoteHandle) -> Self {
+        Self(Place::Remote(handle))
+    }
+}
+
+impl From<Lease> for Entered {
+    fn from(lease: Lease) -> Self {
+        Self { lease: Some(lease) }
+    }
+}
+
+impl Entered {
+    const HERE: Self = Self { lease: None };
+
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
     }
 
-    /// Puts holds and waits through this handle on record under `owner`.
+    pub(super) fn take_lease(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+}
+
+impl ManagedLock {
+    /// Puts holds and waits through this handle on record under `owner`. Redis is told the first 256
+    /// bytes of its label.
     #[must_use]
     pub fn with_owner(mut self, owner: &LockOwner) -> Self {
-        self.owner = Some(owner.clone());
+        match &mut self.0 {
+            Place::Local(lock) => lock.belong_to(owner),
+            Place::Remote(lock) => lock.belong_to(owner),
+        }
         self
     }
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.key().name
-    }
-
-    #[inline]
-    pub(super) fn key(&self) -> &Key {
-        // SAFETY: this handle counts the entry.
-        unsafe { self.entry().key() }
-    }
-
-    #[inline]
-    pub(super) fn entry(&self) -> &Entry {
-        // SAFETY: this handle counts it, so it is alive.
-        unsafe { self.entry.as_ref() }
-    }
-
-    /// Whether they are handles of one lock.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        self.entry == other.entry
-    }
-
-    fn graph(&self) -> Option<&Graph> {
-        // SAFETY: the shard lives as long as the entry.
-        unsafe { (*self.entry().shard).graph.as_deref() }
-    }
-
-    fn teller(&self) -> Teller<'_> {
-        Teller::of(Some(self.name()))
-    }
-
-    #[inline]
-    fn thread(&self) -> Holder {
-        self.owner.as_ref().map_or_else(Holder::thread, LockOwner::holder)
-    }
-
-    #[inline]
-    fn task(&self) -> Holder {
-        self.owner.as_ref().map_or_else(Holder::task, LockOwner::holder)
-    }
-
-    /// Enters the gate within `wait`, and says so in the record.
-    #[inline]
-    pub(super) fn enter(&self, wait: Wait) -> Result<bool, LockError> {
-        self.enter_as(self.thread(), wait)
-    }
-
-    /// The same, for a hold that belongs to no guard.
-    #[inline]
-    pub(super) fn enter_to_stay(&self, wait: Wait) -> Result<bool, LockError> {
-        self.enter_as(self.thread().acquiring(), wait)
-    }
-
-    #[inline]
-    fn enter_as(&self, holder: Holder, wait: Wait) -> Result<bool, LockError> {
-        let entered = self.entry().gate.try_acquire(LOCK) || self.enter_slowly(holder, wait)?;
-        if entered {
-            self.entry().record(holder);
+        match &self.0 {
+            Place::Local(lock) => lock.name(),
+            Place::Remote(lock) => lock.name(),
         }
-        Ok(entered)
     }
 
-    #[cold]
-    fn enter_slowly(&self, holder: Holder, wait: Wait) -> Result<bool, LockError> {
-        let deadline = match wait.begin() {
-            Patience::None => return Ok(false),
-            Patience::Endless => None,
-            Patience::Until(deadline) => Some(deadline),
-        };
-        let _edge = self.tell_of_wait(holder, deadline)?;
-        Ok(self.entry().gate.acquire(LOCK, deadline, self.teller()).is_ok())
-    }
-
-    /// Enters the gate as a task, when that is possible, and says so in the record.
-    pub(super) async fn enter_async(&self) -> Result<(), LockError> {
-        if !self.entry().gate.try_acquire(LOCK) {
-            let _edge = self.tell_of_wait(self.task(), None)?;
-            let entered = self.entry().gate.acquire_async(LOCK, self.teller()).await;
-            entered.expect(Gate::PATIENT);
+    /// By this, and then by name, everybody takes several. In Redis by name alone: another process
+    /// would have another hash.
+    #[inline]
+    pub(super) fn hash(&self) -> u64 {
+        match &self.0 {
+            Place::Local(lock) => lock.key().hash,
+            Place::Remote(_) => 0,
         }
-        self.entry().record(self.task());
-        Ok(())
     }
 
-    fn tell_of_wait(
-        &self,
-        waiter: Holder,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Edge<'_>>, LockError> {
-        let (Some(graph), Some(waiter)) = (self.graph(), waiter.identity()) else {
-            return Ok(None);
-        };
-        graph.wait(waiter, self.clone(), deadline).map(Some).map_err(LockError::Deadlock)
+    pub(super) fn remote(&self) -> Option<&RemoteHandle> {
+        match &self.0 {
+            Place::Local(_) => None,
+            Place::Remote(lock) => Some(lock),
+        }
+    }
+
+    /// Takes the lock within `wait`, for a hold that ends by [`leave`](Self::leave).
+    #[inline]
+    pub(super) fn enter(&self, wait: Wait) -> Result<Option<Entered>, LockError> {
+        match &self.0 {
+            Place::Local(lock) => Ok(lock.enter(wait)?.then_some(Entered::HERE)),
+            Place::Remote(lock) => Ok(lock.enter(wait)?.map(Entered::from)),
+        }
+    }
+
+    /// The same, for as long as it takes.
+    #[inline]
+    fn enter_patiently(&self) -> Result<Entered, LockError> {
+        match &self.0 {
+            Place::Local(lock) => lock.enter(Wait::Forever).map(|_| Entered::HERE),
+            Place::Remote(lock) => lock.enter_patiently().map(Entered::from),
+        }
+    }
+
+    /// The same, for a hold that will [`stay`](Self::stay).
+    #[inline]
+    pub(super) fn enter_to_stay(&self, wait: Wait) -> Result<Option<Entered>, LockError> {
+        match &self.0 {
+            Place::Local(lock) => Ok(lock.enter_to_stay(wait)?.then_some(Entered::HERE)),
+            Place::Remote(lock) => Ok(lock.enter(wait)?.map(Entered::from)),
+        }
+    }
+
+    /// Takes the lock as a task.
+    pub(super) async fn enter_async(&self) -> Result<Entered, LockError> {
+        match &self.0 {
+            Place::Local(lock) => lock.enter_async().await.map(|()| Entered::HERE),
+            Place::Remote(lock) => lock.enter_async().await.map(Entered::from),
+        }
+    }
+
+    /// Ends a hold that was entered, beside whatever its lease does.
+    #[inline]
+    pub(super) fn leave(&self) {
+        if let Place::Local(lock) = &self.0 {
+            lock.entry().leave();
+        }
+    }
+
+    /// From here on the hold belongs to nobody, until [`release`](BaseLock::release).
+    #[inline]
+    pub(super) fn stay(&self, entered: Entered) {
+        if let (Place::Remote(lock), Some(lease)) = (&self.0, entered.lease) {
+            lock.keep(lease);
+        }
     }
 
     /// Locks, blocking the thread for as long as it takes.
@@ -166,12 +182,12 @@ impl ManagedLock {
     /// See [above](Self#errors).
     #[inline]
     pub fn lock(&self) -> Result<ManagedGuard<'_>, LockError> {
-        self.enter(Wait::Forever)?;
-        Ok(ManagedGuard { lock: self })
+        let entered = self.enter_patiently()?;
+        Ok(ManagedGuard { lease: entered.lease, lock: self })
     }
 
-    /// Locks if that is possible at once. `None` if somebody holds the lock, or if those that wait
-    /// for it have been overtaken often enough.
+    /// Locks if that is possible at once; in Redis, that takes one round trip. `None` if somebody
+    /// holds the lock, or if those that wait for it have been overtaken often enough.
     ///
     /// # Errors
     /// See [above](Self#errors).
@@ -200,7 +216,8 @@ impl ManagedLock {
 
     #[inline]
     fn lock_within(&self, wait: Wait) -> Result<Option<ManagedGuard<'_>>, LockError> {
-        Ok(self.enter(wait)?.then(|| ManagedGuard { lock: self }))
+        let entered = self.enter(wait)?;
+        Ok(entered.map(|entered| ManagedGuard { lease: entered.lease, lock: self }))
     }
 
     /// Locks, on any runtime, when the lock is free.
@@ -225,8 +242,20 @@ impl ManagedLock {
     /// # }
     /// ```
     pub async fn lock_async(&self) -> Result<ManagedGuard<'_>, LockError> {
-        self.enter_async().await?;
-        Ok(ManagedGuard { lock: self })
+        let entered = self.enter_async().await?;
+        Ok(ManagedGuard { lease: entered.lease, lock: self })
+    }
+
+    /// [`try_lock`](Self::try_lock) for tasks: it blocks no thread while Redis is asked. Cancel-safe.
+    ///
+    /// # Errors
+    /// See [above](Self#errors).
+    pub async fn try_lock_async(&self) -> Result<Option<ManagedGuard<'_>>, LockError> {
+        let entered = match &self.0 {
+            Place::Local(lock) => lock.try_enter_as_task()?.then_some(Entered::HERE),
+            Place::Remote(lock) => lock.try_enter_async().await?.map(Entered::from),
+        };
+        Ok(entered.map(|entered| ManagedGuard { lease: entered.lease, lock: self }))
     }
 
     /// [`lock`](Self::lock), with a guard that keeps the lock itself. Clone the handle before, if it
@@ -236,8 +265,8 @@ impl ManagedLock {
     /// See [above](Self#errors).
     #[inline]
     pub fn lock_owned(self) -> Result<OwnedManagedGuard, LockError> {
-        self.enter(Wait::Forever)?;
-        Ok(OwnedManagedGuard { lock: self })
+        let entered = self.enter_patiently()?;
+        Ok(OwnedManagedGuard { lease: entered.lease, lock: self })
     }
 
     /// [`lock_owned`](Self::lock_owned) within `wait`. `None` if the lock was not to be had.
@@ -246,7 +275,8 @@ impl ManagedLock {
     /// See [above](Self#errors).
     #[inline]
     pub fn try_lock_owned(self, wait: Wait) -> Result<Option<OwnedManagedGuard>, LockError> {
-        Ok(self.enter(wait)?.then(|| OwnedManagedGuard { lock: self }))
+        let entered = self.enter(wait)?;
+        Ok(entered.map(|entered| OwnedManagedGuard { lease: entered.lease, lock: self }))
     }
 
     /// [`lock_async`](Self::lock_async), with a guard that keeps the lock itself, so that it can go
@@ -263,47 +293,35 @@ impl ManagedLock {
     /// # }
     /// ```
     pub async fn lock_owned_async(self) -> Result<OwnedManagedGuard, LockError> {
-        self.enter_async().await?;
-        Ok(OwnedManagedGuard { lock: self })
+        let entered = self.enter_async().await?;
+        Ok(OwnedManagedGuard { lease: entered.lease, lock: self })
     }
 }
 
 impl BaseLock for ManagedLock {
     fn acquire(&self, wait: Wait) -> Result<bool, LockError> {
-        self.enter_to_stay(wait)
+        let entered = self.enter_to_stay(wait)?;
+        Ok(entered.map(|entered| self.stay(entered)).is_some())
     }
 
     fn release(&self) -> Result<(), LockError> {
-        if self.entry().end_acquired() {
-            Ok(())
-        } else {
-            Err(LockError::NotHeld { name: Some(self.name().to_owned()) })
-        }
+        let released = match &self.0 {
+            Place::Local(lock) => lock.entry().end_acquired(),
+            Place::Remote(lock) => lock.end_acquired()?,
+        };
+        let not_held = || LockError::NotHeld { name: Some(self.name().to_owned()) };
+        released.then_some(()).ok_or_else(not_held)
     }
 
     fn locked(&self) -> Result<bool, LockError> {
-        Ok(self.entry().gate.free() == 0)
+        match &self.0 {
+            Place::Local(lock) => Ok(lock.entry().gate.free() == 0),
+            Place::Remote(lock) => lock.is_locked(),
+        }
     }
 
     fn hold(&self, wait: Wait) -> Result<Option<Hold<'_>>, LockError> {
         Ok(self.lock_within(wait)?.map(Hold::new))
-    }
-}
-
-/// Another handle of the same lock, with the same owner.
-impl Clone for ManagedLock {
-    fn clone(&self) -> Self {
-        // SAFETY: this handle counts the entry.
-        unsafe { table::count_again(self.entry) };
-        Self { entry: self.entry, owner: self.owner.clone() }
-    }
-}
-
-impl Drop for ManagedLock {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: this handle counts the entry, and ends here.
-        unsafe { table::give_up(self.entry) };
     }
 }
 
@@ -313,60 +331,93 @@ impl fmt::Debug for ManagedLock {
     }
 }
 
-/// Holds a [`ManagedLock`]. Dropping it releases.
-#[must_use = "the lock is released when the guard is dropped"]
-pub struct ManagedGuard<'a> {
-    lock: &'a ManagedLock,
+/// What both guards of a [`ManagedLock`] have.
+macro_rules! guard {
+    ($(#[$doc:meta])* $guard:ident $(<$life:lifetime>)?, $lock:ty) => {
+        $(#[$doc])*
+        #[must_use = "the lock is released when the guard is dropped"]
+        pub struct $guard $(<$life>)? {
+            /// What it has in Redis: it releases itself.
+            lease: Option<Lease>,
+            lock: $lock,
+        }
+
+        impl $(<$life>)? $guard $(<$life>)? {
+            /// The name of the lock.
+            pub fn name(&self) -> &str {
+                self.lock.name()
+            }
+
+            /// The fencing token of a lock in Redis: greater than that of every earlier holder of
+            /// this name. `None` for a lock in this process, which needs none.
+            #[must_use]
+            pub fn fence(&self) -> Option<u64> {
+                self.lease.as_ref().map(|lease| lease.fence())
+            }
+
+            /// Whether the lock is still held, as far as can be known without asking: always, in this
+            /// process; in Redis, until shortly before its lease can have ended.
+            #[must_use]
+            pub fn is_valid(&self) -> bool {
+                self.lease.as_ref().is_none_or(|lease| lease.is_valid())
+            }
+
+            /// What there is to know and to do about the lease of a lock in Redis: its loss, how
+            /// long it lasts, lengthening it. `None` for a lock in this process.
+            #[cfg(all(feature = "redis", not(loom)))]
+            #[must_use]
+            pub fn lease(&self) -> Option<&crate::RedisGuard> {
+                self.lease.as_deref()
+            }
+
+            /// Releases, and tells what a drop cannot: whether a lock in Redis was held to the end.
+            ///
+            /// # Errors
+            /// None in this process. `LockError::Redis` if the lease was over before, or if the
+            /// release could not be confirmed; it goes on by itself then.
+            pub fn release(mut self) -> Result<(), LockError> {
+                self.lease.take().map_or(Ok(()), |lease| lease.release())
+            }
+
+            /// [`release`](Self::release) for tasks. Dropping the future only stops the waiting.
+            ///
+            /// # Errors
+            /// As [`release`](Self::release).
+            pub async fn release_async(mut self) -> Result<(), LockError> {
+                match self.lease.take() {
+                    Some(lease) => Ok(lease.release_async().await?),
+                    None => Ok(()),
+                }
+            }
+        }
+
+        impl $(<$life>)? Drop for $guard $(<$life>)? {
+            #[inline]
+            fn drop(&mut self) {
+                self.lock.leave();
+            }
+        }
+
+        impl $(<$life>)? fmt::Debug for $guard $(<$life>)? {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($guard)).field("name", &self.name()).finish_non_exhaustive()
+            }
+        }
+    };
 }
 
-impl ManagedGuard<'_> {
-    /// The name of the lock.
-    pub fn name(&self) -> &str {
-        self.lock.name()
-    }
+guard! {
+    /// Holds a [`ManagedLock`]. Dropping it releases.
+    ManagedGuard<'a>, &'a ManagedLock
 }
 
-impl Drop for ManagedGuard<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.entry().leave();
-    }
+guard! {
+    /// Holds a [`ManagedLock`], and keeps it. Dropping it releases.
+    OwnedManagedGuard, ManagedLock
 }
 
 impl Held for ManagedGuard<'_> {
     fn release(self: Box<Self>) -> Result<(), LockError> {
-        Ok(())
-    }
-}
-
-impl fmt::Debug for ManagedGuard<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManagedGuard").field("name", &self.name()).finish_non_exhaustive()
-    }
-}
-
-/// Holds a [`ManagedLock`], and keeps it. Dropping it releases.
-#[must_use = "the lock is released when the guard is dropped"]
-pub struct OwnedManagedGuard {
-    lock: ManagedLock,
-}
-
-impl OwnedManagedGuard {
-    /// The name of the lock.
-    pub fn name(&self) -> &str {
-        self.lock.name()
-    }
-}
-
-impl Drop for OwnedManagedGuard {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.entry().leave();
-    }
-}
-
-impl fmt::Debug for OwnedManagedGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedManagedGuard").field("name", &self.name()).finish_non_exhaustive()
+        Self::release(*self)
     }
 }

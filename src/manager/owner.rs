@@ -43,11 +43,15 @@ impl LockOwner {
     pub(super) fn holder(&self) -> Holder {
         Holder(self.0.0 << Holder::FLAGS)
     }
+
+    pub(super) fn label(&self) -> String {
+        self.holder().label(None)
+    }
 }
 
 impl fmt::Debug for LockOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LockOwner").field(&self.holder().label(None)).finish()
+        f.debug_tuple("LockOwner").field(&self.label()).finish()
     }
 }
 

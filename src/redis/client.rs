@@ -11,9 +11,12 @@
 //! 4. One attempt at a time has a lane of a name, and stamps only grow.
 //! 5. However many callers wait for the same lock, one of their attempts stands in the queue of the
 //!    server.
+//! 6. An attempt at several names is granted as one hold of each name, or not at all.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +41,16 @@ const CLOCK_STEP: Duration = Duration::from_millis(250);
 pub(crate) type AskId = u64;
 pub(crate) type HoldId = u64;
 pub(crate) type CallId = u64;
+/// A server of a cluster; zero if there is only one.
+pub(crate) type NodeId = u32;
 
 /// On which terms a lock is asked for. Callers with equal terms share one waiter on the server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
+    /// Of the first name, if there are several.
     pub(crate) keys: Keys,
+    /// The terms of each name, if several are asked for at once; else none.
+    pub(crate) parts: Box<[Arc<Terms>]>,
     pub(crate) ttl: Duration,
     pub(crate) grace: Duration,
     pub(crate) owner: String,
@@ -55,7 +63,28 @@ pub(crate) struct Terms {
     pub(crate) max_hold: Option<Duration>,
 }
 
+impl Hash for Terms {
+    /// Few terms differ in anything but the name.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.keys.lock.hash(state);
+    }
+}
+
 impl Terms {
+    /// All these names at once, on the terms of the first: at least one, and none twice.
+    pub(crate) fn all(parts: Vec<Arc<Self>>) -> Arc<Self> {
+        match &*parts {
+            [one] => one.clone(),
+            [first, ..] => Arc::new(Self { parts: parts.clone().into(), ..(**first).clone() }),
+            [] => unreachable!("there is no set without names"),
+        }
+    }
+
+    /// The terms of each name.
+    pub(crate) fn each(self: &Arc<Self>) -> &[Arc<Self>] {
+        if self.parts.is_empty() { slice::from_ref(self) } else { &self.parts }
+    }
+
     /// What the server keeps the lock for.
     fn lease(&self) -> Duration {
         self.ttl + self.grace
@@ -74,10 +103,25 @@ pub(crate) struct Attempt {
     pub(crate) stamp: u64,
 }
 
+impl Attempt {
+    /// What each name has of it: once it is granted, each is held, and released, by itself.
+    fn each(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        if self.terms.parts.is_empty() {
+            return vec![self.clone()];
+        }
+        let part = |terms: &Arc<Terms>| {
+            let (token, lane) = (self.token.clone(), self.lane.clone());
+            let (terms, number, stamp) = (terms.clone(), self.number, self.stamp);
+            Arc::new(Self { terms, token, lane, number, stamp })
+        };
+        self.terms.parts.iter().map(part).collect()
+    }
+}
+
 /// What a request asks the server.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    /// Take the lock; `wait` joins its queue.
+    /// Take the lock, or all locks; `wait` joins a queue.
     Acquire { attempt: Arc<Attempt>, wait: bool },
     /// End the attempt.
     Release { attempt: Arc<Attempt> },
@@ -105,15 +149,40 @@ pub(crate) enum Extension {
 /// The server's answer to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    Granted { fence: u64, left: Duration, now: u64 },
-    Busy { left: Duration, now: u64 },
-    Over { now: u64 },
-    Released { code: i64, now: u64 },
-    Extended { left: Duration, now: u64 },
-    NotExtended { loss: Loss, now: u64 },
+    /// The fence of each name.
+    Granted {
+        fences: Vec<u64>,
+        left: Duration,
+        now: u64,
+    },
+    Busy {
+        left: Duration,
+        now: u64,
+    },
+    Over {
+        now: u64,
+    },
+    Released {
+        code: i64,
+        now: u64,
+    },
+    Extended {
+        left: Duration,
+        now: u64,
+    },
+    NotExtended {
+        loss: Loss,
+        now: u64,
+    },
     Status(Status),
-    Written { written: bool, now: u64 },
-    Read { value: Option<(u64, Vec<u8>)>, now: u64 },
+    Written {
+        written: bool,
+        now: u64,
+    },
+    Read {
+        value: Option<(u64, Vec<u8>)>,
+        now: u64,
+    },
     Info(String),
 }
 
@@ -195,11 +264,13 @@ pub(crate) enum Event {
     /// Somebody waits for the releases that are under way.
     Flush { ask: AskId },
     /// The connection stands; the server's time in µs is this.
-    Up { server: u64, sent: Moment },
+    Up { node: NodeId, server: u64, sent: Moment },
     /// The connection broke, or could not be made.
     Down { failure: RedisError },
-    /// A request was answered.
-    Reply { call: CallId, reply: Result<Reply, RedisError> },
+    /// Some names of a cluster may have another server now, or one that has lost its data.
+    Changed,
+    /// A request was answered, or was lost with its connection to one server of a cluster.
+    Reply { call: CallId, node: NodeId, reply: Result<Reply, RedisError> },
     /// The subscription stands.
     Listening,
     /// The subscription broke, or could not be made.
@@ -217,6 +288,8 @@ pub(crate) enum Action {
     Connect,
     /// Send this on the connection.
     Send { call: CallId, request: Request },
+    /// The connection that this was sent on is dead: drop it, and all that was sent on it.
+    Break { call: CallId, failure: RedisError },
     /// Subscribe to the client's channel; drop the old subscription.
     Listen,
     /// Tell the caller.
@@ -230,13 +303,8 @@ pub(crate) enum Action {
 /// What a caller is told.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Granted {
-        hold: HoldId,
-        fence: u64,
-        valid_until: Moment,
-        attempt: Arc<Attempt>,
-        generation: u64,
-    },
+    /// A hold of each name.
+    Granted(Vec<Granted>),
     /// Not within the time that the caller had.
     Busy,
     Released,
@@ -245,8 +313,19 @@ pub(crate) enum Answer {
     Written(bool),
     Read(Option<(u64, Vec<u8>)>),
     Info(String),
-    Flushed,
+    /// So many releases were under way.
+    Flushed(usize),
     Failed(RedisError),
+}
+
+/// A hold that has begun.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) hold: HoldId,
+    pub(crate) fence: u64,
+    pub(crate) valid_until: Moment,
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) generation: u64,
 }
 
 /// How patient the client is with the server.
@@ -386,6 +465,7 @@ struct Hold {
 struct Flush {
     ask: AskId,
     calls: BTreeSet<CallId>,
+    releases: usize,
     failure: Option<RedisError>,
 }
 
@@ -404,12 +484,13 @@ pub(crate) struct Client {
     trouble: Option<RedisError>,
     ear: Ear,
     listens: u32,
-    /// The server's time in µs, and when it was that.
-    server: Option<(Moment, u64)>,
+    /// Each server's time in µs, and when it was that.
+    servers: HashMap<NodeId, (Moment, u64)>,
     last_stamp: u64,
     last_number: u64,
     asks: HashMap<AskId, Asked>,
-    calls: BTreeMap<CallId, Call>,
+    /// Boxed, because a tree moves its entries about.
+    calls: BTreeMap<CallId, Box<Call>>,
     /// Calls in the order of their (last) sending and of their beginning. Those that are over are
     /// skipped.
     sendings: VecDeque<(Moment, CallId)>,
@@ -438,7 +519,7 @@ impl Client {
             trouble: None,
             ear: Ear::Deaf,
             listens: 0,
-            server: None,
+            servers: HashMap::new(),
             last_stamp: 0,
             last_number: 0,
             asks: HashMap::new(),
@@ -491,9 +572,10 @@ impl Client {
             Event::Read { ask, key } => self.look(now, ask, Request::Read { key }, out),
             Event::Info { ask } => self.look(now, ask, Request::Info, out),
             Event::Flush { ask } => self.flush(ask, out),
-            Event::Up { server, sent } => self.up(now, server, sent, out),
+            Event::Up { node, server, sent } => self.up(now, node, server, sent, out),
+            Event::Changed => self.check_all(now, out),
             Event::Down { failure } => self.down(now, failure, out),
-            Event::Reply { call, reply } => self.reply(now, call, reply, out),
+            Event::Reply { call, node, reply } => self.reply(now, call, node, reply, out),
             Event::Listening => self.listening(now, out),
             Event::Deaf => self.deaf(now),
             Event::Told { token } => {
@@ -516,7 +598,7 @@ impl Client {
         patience: Patience,
         out: &mut Vec<Action>,
     ) {
-        if self.server.is_none() {
+        if self.servers.is_empty() {
             let deadline = match patience {
                 Patience::Until(deadline) => Some(deadline),
                 Patience::Try | Patience::Endless => None,
@@ -562,7 +644,7 @@ impl Client {
         value: Arc<[u8]>,
         out: &mut Vec<Action>,
     ) {
-        if self.server.is_none() {
+        if self.servers.is_empty() {
             let event = Event::Write { ask, key, fence, value };
             return self.come_later(now, ask, event, None, out);
         }
@@ -678,7 +760,7 @@ impl Client {
             if let Some(call) = waiter.call {
                 self.forget_call(call);
             }
-            self.end_attempt(now, waiter.attempt, None, out);
+            self.call_off(now, &waiter.attempt, out);
         }
         self.join(now, number, out);
     }
@@ -706,7 +788,7 @@ impl Client {
                 // A hold that was passed on to here and is not taken is still somebody's: whoever
                 // has its text may take it over again. An own attempt is nobody's.
                 if let Some(Call { request: Request::Acquire { attempt, .. }, .. }) = call {
-                    self.end_attempt(now, attempt, None, out);
+                    self.call_off(now, &attempt, out);
                 }
             }
         }
@@ -751,7 +833,24 @@ impl Client {
         Some(hold)
     }
 
-    /// Sends the release of an attempt, in whatever state that is.
+    /// Ends an attempt that nobody wants any more, at every name.
+    fn call_off(&mut self, now: Moment, attempt: &Arc<Attempt>, out: &mut Vec<Action>) {
+        for part in attempt.each() {
+            self.end_attempt(now, part, None, out);
+        }
+    }
+
+    /// The server says that an attempt is over. Of several names it may still hold some, if others
+    /// were deleted there.
+    fn is_over(&mut self, now: Moment, attempt: &Arc<Attempt>, out: &mut Vec<Action>) {
+        if attempt.terms.parts.is_empty() {
+            self.free_lane(attempt);
+        } else {
+            self.call_off(now, attempt, out);
+        }
+    }
+
+    /// Sends the release of an attempt at one name, in whatever state that is.
     fn end_attempt(
         &mut self,
         now: Moment,
@@ -832,10 +931,11 @@ impl Client {
             .map(|(id, _)| *id)
             .collect();
         if calls.is_empty() {
-            return self.answer(ask, Answer::Flushed, out);
+            return self.answer(ask, Answer::Flushed(0), out);
         }
         self.asks.insert(ask, Asked { place: Place::Flush, timer: None });
-        self.flushes.push(Flush { ask, calls, failure: None });
+        let releases = calls.len();
+        self.flushes.push(Flush { ask, calls, releases, failure: None });
     }
 
     /// Forgets a question and its timer.
@@ -859,9 +959,14 @@ impl Client {
             let (_, attempt) = self.lent.pop_front().expect("it was just looked at");
             self.free_lane(&attempt);
         }
-        let lanes = self.lanes.entry(terms.keys.lock.clone()).or_default();
-        let number = (0..).find(|number| !lanes.contains(number)).expect("lanes are few");
-        lanes.insert(number);
+        let taken = |number: &u32| {
+            let lanes = |part: &Arc<Terms>| self.lanes.get(&part.keys.lock);
+            terms.each().iter().filter_map(lanes).any(|lanes| lanes.contains(number))
+        };
+        let number = (0..).find(|number| !taken(number)).expect("lanes are few");
+        for part in terms.each() {
+            self.lanes.entry(part.keys.lock.clone()).or_default().insert(number);
+        }
         let latest = self.server_time(now) + MAX_DELAY.as_micros() as u64;
         self.last_stamp = latest.max(self.last_stamp + 1);
         Arc::new(Attempt {
@@ -876,16 +981,21 @@ impl Client {
     /// The attempt is over on the server: another one may use its lane.
     fn free_lane(&mut self, attempt: &Attempt) {
         let Some(number) = attempt.number else { return };
-        if let Some(lanes) = self.lanes.get_mut(&attempt.terms.keys.lock) {
-            lanes.remove(&number);
-            if lanes.is_empty() {
-                self.lanes.remove(&attempt.terms.keys.lock);
+        for part in attempt.terms.each() {
+            if let Some(lanes) = self.lanes.get_mut(&part.keys.lock) {
+                lanes.remove(&number);
+                if lanes.is_empty() {
+                    self.lanes.remove(&part.keys.lock);
+                }
             }
         }
     }
 
+    /// The time of the server whose clock is ahead of all others: what is stamped with it is in
+    /// time at each of them.
     fn server_time(&self, now: Moment) -> u64 {
-        self.server.map_or(0, |(then, us)| us + now.since(then).as_micros() as u64)
+        let time = |&(then, us): &(Moment, u64)| us + now.since(then).as_micros() as u64;
+        self.servers.values().map(time).max().unwrap_or(0)
     }
 
     // ---- calls ---------------------------------------------------------------------------------
@@ -901,7 +1011,7 @@ impl Client {
         let id = self.last_number;
         let (tries, failure, timers) = (0, None, Vec::new());
         let call = Call { request, purpose, first: now, sent: None, tries, failure, timers };
-        self.calls.insert(id, call);
+        self.calls.insert(id, Box::new(call));
         self.beginnings.push_back((now, id));
         self.transmit(now, id, out);
         id
@@ -924,7 +1034,7 @@ impl Client {
     }
 
     fn forget_call(&mut self, id: CallId) -> Option<Call> {
-        let call = self.calls.remove(&id)?;
+        let call = *self.calls.remove(&id)?;
         for timer in &call.timers {
             self.timers.remove(timer);
         }
@@ -993,8 +1103,8 @@ impl Client {
         }
         let done: Vec<Flush> =
             self.flushes.extract_if(.., |flush| flush.calls.is_empty()).collect();
-        for Flush { ask, failure, .. } in done {
-            let answer = failure.map_or(Answer::Flushed, |cause| {
+        for Flush { ask, releases, failure, .. } in done {
+            let answer = failure.map_or(Answer::Flushed(releases), |cause| {
                 Answer::Failed(RedisError::Unconfirmed(Box::new(cause)))
             });
             self.answer(ask, answer, out);
@@ -1007,6 +1117,7 @@ impl Client {
         &mut self,
         now: Moment,
         id: CallId,
+        node: NodeId,
         reply: Result<Reply, RedisError>,
         out: &mut Vec<Action>,
     ) {
@@ -1028,7 +1139,7 @@ impl Client {
         };
         let trip = Trip { sent, received: now };
         if let Some(us) = reply.now() {
-            self.observe(trip, us);
+            self.observe(node, trip, us);
         }
         let call = self.forget_call(id).expect("it was just found");
         match (call.purpose, call.request, reply) {
@@ -1093,9 +1204,9 @@ impl Client {
         out: &mut Vec<Action>,
     ) {
         let terms = attempt.terms.clone();
-        match *reply {
-            Reply::Granted { fence, left, .. } => {
-                match self.hold(now, trip, attempt, fence, left, out) {
+        match reply {
+            Reply::Granted { fences, left, .. } => {
+                match self.hold(now, trip, &attempt, fences, *left, out) {
                     Some(granted) => return self.answer(ask, granted, out),
                     None if over < 3 => {}
                     None => {
@@ -1106,7 +1217,7 @@ impl Client {
                 }
             }
             Reply::Over { .. } => {
-                self.free_lane(&attempt);
+                self.is_over(now, &attempt, out);
                 if over == 3 {
                     let failure = Answer::Failed(RedisError::UnsteadyClock);
                     return self.answer(ask, failure, out);
@@ -1135,10 +1246,10 @@ impl Client {
             return;
         };
         waiter.call = None;
-        match *reply {
-            Reply::Granted { fence, left, .. } => {
+        match reply {
+            Reply::Granted { fences, left, .. } => {
                 let Some(waiter) = self.take_waiter(number) else { return };
-                if let Some(granted) = self.hold(now, trip, waiter.attempt, fence, left, out)
+                if let Some(granted) = self.hold(now, trip, &waiter.attempt, fences, *left, out)
                     && let Some(line) = self.lines.get_mut(&number)
                     && let Some(ask) = line.callers.pop_first()
                 {
@@ -1147,10 +1258,10 @@ impl Client {
                 // The next one takes its place in the queue at once, not when this one is done.
                 self.join(now, number, out);
             }
-            Reply::Busy { left, .. } => self.wait(now, number, left, out),
+            Reply::Busy { left, .. } => self.wait(now, number, *left, out),
             _ => {
                 if let Some(waiter) = self.take_waiter(number) {
-                    self.free_lane(&waiter.attempt);
+                    self.is_over(now, &waiter.attempt, out);
                 }
                 self.join(now, number, out);
             }
@@ -1182,23 +1293,27 @@ impl Client {
 
     // ---- holds ---------------------------------------------------------------------------------
 
-    /// Begins a hold. None if the grant came too late to be of use; it is given back then.
+    /// Begins a hold of each name. None if the grant came too late to be of use; it is given back
+    /// then.
     fn hold(
         &mut self,
         now: Moment,
         trip: Trip,
-        attempt: Arc<Attempt>,
-        fence: u64,
+        attempt: &Arc<Attempt>,
+        fences: &[u64],
         left: Duration,
         out: &mut Vec<Action>,
     ) -> Option<Answer> {
         let terms = &attempt.terms;
         let lease = Lease::granted(trip, left, terms.lease(), terms.grace);
         if end_notice(&lease, terms) <= now {
-            self.end_attempt(now, attempt, None, out);
+            self.call_off(now, attempt, out);
             return None;
         }
-        Some(self.begin_hold(now, trip, attempt, fence, lease, 0))
+        let each = attempt.each().into_iter().zip(fences);
+        let begin =
+            |(part, fence): (_, &u64)| self.begin_hold(now, trip, part, *fence, lease.clone(), 0);
+        Some(Answer::Granted(each.map(begin).collect()))
     }
 
     fn begin_hold(
@@ -1209,7 +1324,7 @@ impl Client {
         fence: u64,
         lease: Lease,
         generation: u64,
-    ) -> Answer {
+    ) -> Granted {
         self.last_number += 1;
         let id = self.last_number;
         let valid_until = lease.valid_until();
@@ -1221,7 +1336,7 @@ impl Client {
         let (check, end) = (Some(check), Some(end));
         let (seq, held) = (generation * EXTENSIONS, attempt.clone());
         self.holds.insert(id, Hold { attempt: held, lease, since, seq, lost, care, check, end });
-        Answer::Granted { hold: id, fence, valid_until, attempt, generation }
+        Granted { hold: id, fence, valid_until, attempt, generation }
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a call was about, taken apart")]
@@ -1309,7 +1424,8 @@ impl Client {
         } else {
             let grace = grace_of(&status.info).unwrap_or(attempt.terms.grace);
             let lease = Lease::adopted(trip, status.left, grace);
-            self.begin_hold(now, trip, attempt, status.fence, lease, generation)
+            let held = self.begin_hold(now, trip, attempt, status.fence, lease, generation);
+            Answer::Granted(vec![held])
         };
         self.answer(ask, answer, out);
     }
@@ -1413,11 +1529,13 @@ impl Client {
         out.push(Action::Connect);
     }
 
-    fn up(&mut self, now: Moment, server: u64, sent: Moment, out: &mut Vec<Action>) {
+    fn up(&mut self, now: Moment, node: NodeId, server: u64, sent: Moment, out: &mut Vec<Action>) {
         self.link = Link::Up;
         self.connects = 0;
         self.trouble = None;
-        self.observe(Trip { sent, received: now }, server);
+        // All connections are new, and so may the servers be.
+        self.servers.clear();
+        self.observe(node, Trip { sent, received: now }, server);
         // In the order of their beginnings: extensions are numbered.
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
@@ -1512,11 +1630,11 @@ impl Client {
         self.listens += 1;
     }
 
-    /// Learns the server's time, and notices when its clock was set.
-    fn observe(&mut self, trip: Trip, us: u64) {
+    /// Learns a server's time, and notices when its clock was set.
+    fn observe(&mut self, node: NodeId, trip: Trip, us: u64) {
         // Marks that the server leaves in this client's lanes may be its time.
         self.last_stamp = self.last_stamp.max(us);
-        if let Some((then, known)) = self.server {
+        if let Some(&(then, known)) = self.servers.get(&node) {
             let expected = known + trip.received.since(then).as_micros() as u64;
             let step = CLOCK_STEP.as_micros() as u64;
             let way = trip.received.since(trip.sent).as_micros() as u64;
@@ -1530,7 +1648,7 @@ impl Client {
                 }
             }
         }
-        self.server = Some((trip.received, us));
+        self.servers.insert(node, (trip.received, us));
     }
 
     // ---- time ----------------------------------------------------------------------------------
@@ -1575,9 +1693,8 @@ impl Client {
                 if at + self.temper.answer_timeout > now {
                     break;
                 }
-                self.trouble = Some(RedisError::Timeout { after: now.since(at) });
-                self.reconnect(out);
-                break;
+                let failure = RedisError::Timeout { after: now.since(at) };
+                out.push(Action::Break { call, failure });
             }
             self.sendings.pop_front();
         }

@@ -71,8 +71,10 @@ pub enum RedisError {
     Busy(redis::RedisError),
     /// The cluster does not serve this slot (CLUSTERDOWN).
     ClusterDown(redis::RedisError),
-    /// The slot is being moved to another node (TRYAGAIN, MOVED, ASK).
+    /// The slot is being moved to another node (TRYAGAIN), or its whereabouts are in dispute.
     Moving(redis::RedisError),
+    /// Another node of a cluster serves this slot (MOVED, ASK), and the source knows this one only.
+    Elsewhere(redis::RedisError),
     /// The server cannot run the scripts: it replicates them verbatim
     /// (`lua-replicate-commands no`, Redis 6.2 and older).
     VerbatimScripts(redis::RedisError),
@@ -84,6 +86,11 @@ pub enum RedisError {
         request: &'static str,
     },
 
+    /// The names lie in several slots of the cluster, and were to be taken at once. Nothing was sent.
+    SeveralSlots {
+        /// Each name and its slot.
+        names: Vec<(String, u16)>,
+    },
     /// The server's clock is set again and again, so that no attempt is in time.
     UnsteadyClock,
 
@@ -170,8 +177,10 @@ impl RedisError {
             Self::Busy
         } else if says("CLUSTERDOWN") {
             Self::ClusterDown
-        } else if says("TRYAGAIN") || says("MOVED") || says("ASK") {
+        } else if says("TRYAGAIN") {
             Self::Moving
+        } else if says("MOVED") || says("ASK") {
+            Self::Elsewhere
         } else if text.contains("Write commands not allowed after non deterministic commands") {
             Self::VerbatimScripts
         } else {
@@ -261,6 +270,11 @@ impl fmt::Display for RedisError {
             Self::Moving(cause) => {
                 write!(f, "the lock's slot is on its way to another node ({cause}); try again")
             }
+            Self::Elsewhere(cause) => write!(
+                f,
+                "another node of the cluster serves this lock ({cause}); make the source of \
+                 RedisServer::cluster"
+            ),
             Self::VerbatimScripts(cause) => write!(
                 f,
                 "this Redis copies scripts verbatim to its replicas ({cause}); set \
@@ -272,6 +286,17 @@ impl fmt::Display for RedisError {
                 "Redis answered {request} in a form that is not the script's; is there a proxy in \
                  between, or another version of this crate on the same prefix?"
             ),
+            Self::SeveralSlots { names } => {
+                f.write_str("the names lie in several slots of the cluster (")?;
+                for (place, (name, slot)) in names.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { ", " };
+                    write!(f, "{comma}{name:?} in {slot}")?;
+                }
+                f.write_str(
+                    "), which one script cannot reach; put them into one group, or have the manager \
+                     take them one by one",
+                )
+            }
             Self::UnsteadyClock => f.write_str(
                 "the clock of the Redis server is set again and again; have its time service look at it",
             ),
@@ -304,6 +329,7 @@ impl Error for RedisError {
             | Self::Busy(cause)
             | Self::ClusterDown(cause)
             | Self::Moving(cause)
+            | Self::Elsewhere(cause)
             | Self::VerbatimScripts(cause)
             | Self::Server(cause) => Some(cause),
             Self::Unconfirmed(cause) => Some(cause),
@@ -312,6 +338,7 @@ impl Error for RedisError {
             | Self::BadHandover
             | Self::Timeout { .. }
             | Self::Garbled { .. }
+            | Self::SeveralSlots { .. }
             | Self::UnsteadyClock
             | Self::Lost { .. } => None,
         }

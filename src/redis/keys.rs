@@ -43,6 +43,25 @@ impl Keys {
     }
 }
 
+/// The slot of a cluster that a key lies in.
+pub(crate) fn slot(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    let hashed = match tag {
+        Some((tag, _)) if !tag.is_empty() => tag,
+        _ => key,
+    };
+    crc16(hashed.as_bytes()) % 16_384
+}
+
+/// The checksum that a cluster's slots go by: CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    })
+}
+
 /// Writes `%`, `:`, `{` and `}` as `%25` and so on.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -104,6 +123,15 @@ mod tests {
                     note(prefix, Some(group), name);
                 }
             }
+        }
+    }
+
+    /// The values are what CLUSTER KEYSLOT answers.
+    #[test]
+    fn slots_are_those_of_the_server() {
+        let slots = [("foo", 12_182), ("bar", 5_061), ("a{foo}b", 12_182), ("{}foo", 9_500)];
+        for (key, expected) in slots {
+            assert_eq!(slot(key), expected, "{key}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::client::{Answer, Event, Patience, Status, Terms, grace_of};
 use super::driver::clock;
-use super::driver::slot::{Outcome, wait};
+use super::driver::slot::{Grant, Outcome, wait};
 use super::error::RedisError;
 use super::guard::{Handover, RedisGuard};
 use super::keys::Keys;
@@ -49,12 +49,12 @@ pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 #[derive(Clone)]
 pub struct RedisLock {
     inner: Arc<Inner>,
+    terms: Arc<Terms>,
 }
 
 struct Inner {
     name: Arc<str>,
     source: RedisSource,
-    terms: Arc<Terms>,
     /// What `acquire` took and `release` is to end.
     held: Mutex<Option<RedisGuard>>,
 }
@@ -216,7 +216,7 @@ impl RedisLock {
     /// # Errors
     /// As [`take_over`](Self::take_over).
     pub async fn take_over_async(&self, handover: Handover) -> Result<RedisGuard, RedisError> {
-        let terms = self.inner.terms.clone();
+        let terms = self.terms.clone();
         let passed = handover.passed;
         let asked = self.inner.source.ask(|ask| Event::TakeOver { ask, terms, passed })?;
         match self.outcome(asked.await)? {
@@ -298,11 +298,36 @@ impl RedisLock {
     /// As [`lock`](Self::lock).
     pub async fn acquire_async(&self, wait: Wait) -> Result<bool, LockError> {
         let Some(held) = self.take(patience(wait)).await? else { return Ok(false) };
+        self.keep(held);
+        Ok(true)
+    }
+
+    /// Holds what was taken until [`BaseLock::release`].
+    pub(crate) fn keep(&self, held: RedisGuard) {
         // What was held before has run out, else this would not have been granted. Its guard's
         // drop sends a release, which finds another's token and changes nothing.
         let before = self.held().replace(held);
         drop(before);
-        Ok(true)
+    }
+
+    /// Gives up what was acquired if its lease is over by now. Whether it was.
+    pub(crate) fn forget_expired(&self) -> bool {
+        self.held().take_if(|held| !held.is_valid()).is_some()
+    }
+
+    /// Whether something is acquired, with a lease that lasts or one that is over.
+    pub(crate) fn has_acquired(&self) -> bool {
+        self.held().is_some()
+    }
+
+    /// The same lock, with the same hold through `acquire`, in the name of another.
+    pub(crate) fn with_owner(&self, owner: String) -> Self {
+        let terms = Arc::new(Terms { owner, ..(*self.terms).clone() });
+        Self { inner: self.inner.clone(), terms }
+    }
+
+    pub(crate) fn terms(&self) -> &Arc<Terms> {
+        &self.terms
     }
 
     /// As [`BaseLock::release`]. Dropping the future only stops the waiting.
@@ -325,25 +350,28 @@ impl RedisLock {
         Ok(!self.status().await?.left.is_zero())
     }
 
-    async fn take(&self, patience: Patience) -> Result<Option<RedisGuard>, RedisError> {
-        let terms = self.inner.terms.clone();
+    pub(crate) async fn take(&self, patience: Patience) -> Result<Option<RedisGuard>, RedisError> {
+        let terms = self.terms.clone();
         let asked = self.inner.source.ask(|ask| Event::Lock { ask, terms, patience })?;
         self.outcome(asked.await)
     }
 
     fn outcome(&self, outcome: Outcome) -> Result<Option<RedisGuard>, RedisError> {
         match outcome {
-            Outcome::Granted(grant) => {
-                let (name, source) = (self.inner.name.clone(), self.inner.source.clone());
-                Ok(Some(RedisGuard::new(name, source, grant)))
+            Outcome::Granted(grants) => {
+                Ok(grants.into_iter().next().map(|grant| self.guard(grant)))
             }
             Outcome::Other(Answer::Busy) => Ok(None),
             other => Err(failure(other)),
         }
     }
 
+    pub(crate) fn guard(&self, grant: Grant) -> RedisGuard {
+        RedisGuard::new(self.inner.name.clone(), self.inner.source.clone(), grant)
+    }
+
     async fn status(&self) -> Result<Status, RedisError> {
-        let terms = self.inner.terms.clone();
+        let terms = self.terms.clone();
         match self.inner.source.ask(|ask| Event::Status { ask, terms })?.await {
             Outcome::Other(Answer::Status(status)) => Ok(status),
             other => Err(failure(other)),
@@ -362,7 +390,7 @@ impl RedisLock {
 }
 
 /// What a wait that begins now means to the driver, whose clock is another.
-fn patience(wait: Wait) -> Patience {
+pub(crate) fn patience(wait: Wait) -> Patience {
     use crate::wait::Patience as Begun;
     match wait.begin() {
         Begun::None => Patience::Try,
@@ -414,6 +442,12 @@ pub struct RedisLockBuilder {
 }
 
 impl RedisLockBuilder {
+    /// The same options for another name.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// How long a hold lasts unless it is extended, and for how long a dead holder blocks others.
     /// 30 s unless set; from 10 ms to 30 days. Counted in whole milliseconds.
     pub fn ttl(mut self, ttl: Duration) -> Self {
@@ -518,6 +552,7 @@ impl RedisLockBuilder {
         }
         let terms = Terms {
             keys,
+            parts: Box::default(),
             ttl,
             grace,
             owner,
@@ -527,13 +562,9 @@ impl RedisLockBuilder {
             polling: self.polling,
             max_hold: self.max_hold,
         };
-        let inner = Inner {
-            name: self.name.into(),
-            source: self.source,
-            terms: Arc::new(terms),
-            held: Mutex::new(None),
-        };
-        Ok(RedisLock { inner: Arc::new(inner) })
+        let (name, held) = (self.name.into(), Mutex::new(None));
+        let inner = Inner { name, source: self.source, held };
+        Ok(RedisLock { inner: Arc::new(inner), terms: Arc::new(terms) })
     }
 }
 

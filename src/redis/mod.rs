@@ -10,6 +10,7 @@
 //! scripts/*.lua                  decide on the server
 //! ```
 
+mod all;
 mod client;
 mod driver;
 mod error;
@@ -22,10 +23,13 @@ mod preflight;
 mod source;
 mod wire;
 
+pub(crate) use all::lock_all;
 pub use driver::RedisServer;
+pub(crate) use driver::slot::wait;
 pub use error::{Loss, RedisError};
 pub use fence::{FencedKey, FencedRegister, StaleFence};
 pub use guard::{Handover, Lost, RedisGuard};
+pub(crate) use lock::patience;
 pub use lock::{RedisLock, RedisLockBuilder};
 pub use preflight::Preflight;
 pub use source::{RedisSource, RedisSourceBuilder};

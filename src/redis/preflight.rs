@@ -126,6 +126,14 @@ fn read(text: &str, clock_offset_ms: i64) -> Preflight {
              and their holders are told when they are connected again"
         ));
     }
+    if field("cluster_enabled") == "1" {
+        notes.push(
+            "it is one node of a cluster, and what is said here is true of this one: while a slot \
+             moves to another node, its locks can be neither taken nor released, and a failover can \
+             lose those that were not copied yet"
+                .to_owned(),
+        );
+    }
     if clock_offset_ms.abs() > 1_000 {
         notes.push(format!(
             "its clock differs from this machine's by about {clock_offset_ms} ms, which no decision \

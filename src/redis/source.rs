@@ -32,7 +32,8 @@ use super::error::RedisError;
 /// `redis` crate's feature `tokio-rustls-comp` or `tokio-native-tls-comp`.
 ///
 /// A `SentinelClient` is asked where the master is whenever a connection is made, so a failover is
-/// followed. Clusters are not supported.
+/// followed. A [cluster](RedisServer::cluster) has a connection for commands to each server that is
+/// needed, and follows slots that move and replicas that take over.
 ///
 /// ```no_run
 /// # #[cfg(not(loom))] {
@@ -75,6 +76,12 @@ impl fmt::Debug for RedisSource {
 impl From<redis::Client> for RedisSource {
     fn from(client: redis::Client) -> Self {
         Self::builder(client).build_unchecked()
+    }
+}
+
+impl From<RedisServer> for RedisSource {
+    fn from(server: RedisServer) -> Self {
+        Self::builder(server).build_unchecked()
     }
 }
 
@@ -122,10 +129,20 @@ impl RedisSource {
     /// # Errors
     /// As [`flush`](Self::flush).
     pub async fn flush_async(&self) -> Result<(), RedisError> {
+        self.settle().await.map(drop)
+    }
+
+    /// As [`flush_async`](Self::flush_async); says how many releases were under way.
+    pub(crate) async fn settle(&self) -> Result<usize, RedisError> {
         match self.ask(|ask| Event::Flush { ask })?.await {
-            Outcome::Other(Answer::Flushed) => Ok(()),
+            Outcome::Other(Answer::Flushed(releases)) => Ok(releases),
             other => Err(failure(other)),
         }
+    }
+
+    /// Whether keys lie in slots, so that one script reaches those of one slot only.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.inner.setup.server.is_cluster()
     }
 
     /// Asks the driver; the event is made for the question's number.
@@ -190,12 +207,15 @@ impl Drop for Asking {
         if self.done {
             return;
         }
-        let event = match self.slot.leave() {
-            Some(Outcome::Granted(Grant { hold, .. })) => Event::Release { hold, ask: None },
-            Some(_) => return,
-            None => Event::Abandon { ask: self.ask },
-        };
-        self.source.tell(event);
+        match self.slot.leave() {
+            Some(Outcome::Granted(grants)) => {
+                for Grant { hold, .. } in grants {
+                    self.source.tell(Event::Release { hold, ask: None });
+                }
+            }
+            Some(_) => {}
+            None => self.source.tell(Event::Abandon { ask: self.ask }),
+        }
     }
 }
 

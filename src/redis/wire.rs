@@ -12,6 +12,9 @@ use super::error::{Loss, RedisError};
 static ACQUIRE: LazyLock<Text> = LazyLock::new(|| {
     Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/acquire.lua")))
 });
+static ACQUIRE_ALL: LazyLock<Text> = LazyLock::new(|| {
+    Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/acquire_all.lua")))
+});
 static RELEASE: LazyLock<Text> = LazyLock::new(|| {
     Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/release.lua")))
 });
@@ -56,9 +59,22 @@ impl Request {
         }
     }
 
+    /// A key that it is about, if it is about any: they all lie in one slot of a cluster.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Acquire { attempt, .. }
+            | Self::Release { attempt }
+            | Self::Extend { attempt, .. } => Some(&attempt.terms.keys.lock),
+            Self::Status { terms } => Some(&terms.keys.lock),
+            Self::Write { key, .. } | Self::Read { key } => Some(key),
+            Self::Info => None,
+        }
+    }
+
     fn script(&self) -> Option<&'static Text> {
         Some(match self {
-            Self::Acquire { .. } => &ACQUIRE,
+            Self::Acquire { attempt, .. } if attempt.terms.parts.is_empty() => &ACQUIRE,
+            Self::Acquire { .. } => &ACQUIRE_ALL,
             Self::Release { .. } => &RELEASE,
             Self::Extend { .. } => &EXTEND,
             Self::Status { .. } => &STATUS,
@@ -70,7 +86,8 @@ impl Request {
 
     /// The command that asks it. Waiters are told on `channel`.
     pub(crate) fn command(&self, form: Form, channel: &str) -> Cmd {
-        let mut cmd = Cmd::new();
+        // As long as most are.
+        let mut cmd = Cmd::with_capacity(12, 384);
         match (self.script(), form) {
             (Some(script), Form::Digest) => cmd.arg("EVALSHA").arg(&script.sha),
             (Some(script), Form::Text) => cmd.arg("EVAL").arg(script.text),
@@ -79,10 +96,14 @@ impl Request {
         match self {
             Self::Acquire { attempt, wait } => {
                 let Attempt { terms, token, lane, stamp, .. } = &**attempt;
-                let Terms { keys, ttl, grace, owner, bypass, waiter_ttl, .. } = &**terms;
+                let Terms { ttl, grace, owner, bypass, waiter_ttl, .. } = &**terms;
                 let (ttl, grace) = (ttl.as_millis(), grace.as_millis());
                 let waiter_ttl = if *wait { waiter_ttl.as_millis() } else { 0 };
-                cmd.arg(3).arg(&keys.lock).arg(&keys.queue).arg(&keys.waiters);
+                let each = terms.each();
+                cmd.arg(3 * each.len());
+                for Terms { keys, .. } in each.iter().map(|part| &**part) {
+                    cmd.arg(&keys.lock).arg(&keys.queue).arg(&keys.waiters);
+                }
                 cmd.arg(token).arg(lane).arg(stamp);
                 cmd.arg((ttl + grace) as u64).arg(format!("{grace} {ttl} {owner}"));
                 cmd.arg(format!("{bypass} {waiter_ttl} {channel}"));
@@ -128,14 +149,17 @@ impl Request {
         }
         let Value::Array(items) = value else { return None };
         Some(match self {
-            Self::Acquire { .. } => {
+            Self::Acquire { attempt, .. } => {
                 let now = micros(items.get(3)?)?;
                 match int(items.first()?)? {
-                    1 => Reply::Granted {
-                        fence: micros(items.get(1)?)?,
-                        left: millis(items.get(2)?)?,
-                        now,
-                    },
+                    1 => {
+                        let fences = items[1..2].iter().chain(&items[4..]);
+                        let fences: Vec<u64> = fences.map(micros).collect::<Option<_>>()?;
+                        if fences.len() != attempt.terms.each().len() {
+                            return None;
+                        }
+                        Reply::Granted { fences, left: millis(items.get(2)?)?, now }
+                    }
                     0 => Reply::Busy { left: millis(items.get(2)?)?, now },
                     -1 => Reply::Over { now },
                     _ => return None,

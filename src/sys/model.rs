@@ -218,7 +218,7 @@ impl Backoff {
 pub(crate) struct Spin;
 
 impl Spin {
-    pub(crate) fn blocking() -> Self {
+    pub(crate) fn blocking(_deadline: Option<Instant>) -> Self {
         Self
     }
 

@@ -102,33 +102,40 @@ impl Backoff {
 /// take about as long as falling asleep and being woken, after which it has lost at most as much as
 /// it could have won (A. Karlin et al., "Empirical studies of competitive spinning", SOSP 1991).
 /// docs/performance.md has the measurements.
-pub(crate) struct Spin(u32);
+pub(crate) struct Spin {
+    left: u32,
+    deadline: Option<Instant>,
+}
 
 impl Spin {
     const ROUNDS: u32 = 10;
     const LOOKS: u32 = 20;
     const PAUSES: u32 = 4;
 
-    pub(crate) const fn blocking() -> Self {
-        Self(Self::ROUNDS * Self::LOOKS)
+    /// A yield may last a time slice, so a deadline is looked at before each.
+    pub(crate) const fn blocking(deadline: Option<Instant>) -> Self {
+        Self { left: Self::ROUNDS * Self::LOOKS, deadline }
     }
 
     /// A task must not keep its executor's thread.
     pub(crate) const fn none() -> Self {
-        Self(0)
+        Self { left: 0, deadline: None }
     }
 
     /// Passes a little time; `false` when it is time to sleep instead.
     pub(crate) fn again(&mut self) -> bool {
-        if self.0 == 0 {
+        if self.left == 0 {
             return false;
         }
-        if self.0.is_multiple_of(Self::LOOKS) {
+        if !self.left.is_multiple_of(Self::LOOKS) {
+            (0..Self::PAUSES).for_each(|_| hint::spin_loop());
+        } else if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
             thread::yield_now();
         } else {
-            (0..Self::PAUSES).for_each(|_| hint::spin_loop());
+            self.left = 0;
+            return false;
         }
-        self.0 -= 1;
+        self.left -= 1;
         true
     }
 }

@@ -10,7 +10,7 @@ def rd(name): return open(os.path.join(HERE, '..', '..', 'src', 'redis', 'script
 def sources():
     """The scripts as the crate puts them together."""
     q = rd('_queue')
-    return {'acquire': q + rd('acquire'), 'release': q + rd('release'), 'extend': rd('extend'), 'status': rd('status')}
+    return {'acquire': q + rd('acquire'), 'acquire_all': q + rd('acquire_all'), 'release': q + rd('release'), 'extend': rd('extend'), 'status': rd('status')}
 
 class Locks:
     """How the checker speaks to the scripts, and reads its state."""

@@ -2,21 +2,21 @@
 from model import *
 W1 = dict(A='w', B='w'); T1 = dict(A='t', B='t')
 M = [  # name, api, attempts, model options
- ('shortens', Locks([('acquire', 'if left > 0 and h[1] == token then', "if left > 0 and h[1] == token then redis.call('HSET', H, 'x', string.format('%d', ms + ARGV[4]))")]), T1, dict(horizon=2, exts=1, checks={'SHORT'})),
+ ('shortens', Locks([('acquire', 'return {1, last, left, us}', "call('HSET', H, 'x', string.format('%d', ms + ARGV[4])) return {1, last, left, us}")]), T1, dict(horizon=2, exts=1, checks={'SHORT'})),
  ('honest remaining replaced by ttl', Locks([('acquire', 'return {1, last, left, us}', 'return {1, last, tonumber(ARGV[4]), us}')]), T1, dict(horizon=3, checks={'ME'})),
  ('extend dedup by equality', Locks([('extend', 'tonumber(ARGV[4]) > tonumber(seq)', 'ARGV[4] ~= seq')]), dict(A='t'), dict(horizon=1, exts=2, polls=0, dups=2, checks={'IDEM'})),
  ('no mark at grant', Locks([('acquire', ", lane, ARGV[3])", ")")]), T1, dict(horizon=3, polls=0, delay=70000, checks={'GHOST'})),
- ('no mark at cancel', Locks([('release', "redis.call('HSET', H, lane, '-' .. ARGV[3])", '')]), dict(A='w'), dict(horizon=1, checks={'GHOST'})),
- ('release may lower the mark (first draft)', Locks([('release', '-math.max(stamp, us, math.abs(mark))', '-math.max(stamp, us)')]), dict(A='tt'), dict(horizon=1, polls=0, checks={'GHOST'})),
+ ('no mark at cancel', Locks([('release', "call('HSET', H, lane, '-' .. ARGV[3])", '')]), dict(A='w'), dict(horizon=1, checks={'GHOST'})),
+ ('release may lower the mark (first draft)', Locks([('release', 'math.max(stamp, us, mark, -mark)', 'math.max(stamp, us)')]), dict(A='tt'), dict(horizon=1, polls=0, checks={'GHOST'})),
  ('no stamp check, lanes forgotten', Locks([('acquire', 'if not queued and stamp < us then', 'if false then'), ('acquire', 'us - FORGET', 'us')]), T1, dict(horizon=3, polls=0, checks={'GHOST'})),
- ('refused try not marked', Locks([('acquire', "redis.call('HSET', H, lane, '-' .. ARGV[3])", '')]), T1, dict(horizon=1, checks={'GHOST'})),
+ ('refused try not marked', Locks([('acquire', "call('HSET', H, lane, '-' .. ARGV[3])", '')]), T1, dict(horizon=1, checks={'GHOST'})),
  ('cancelled head passes nothing on', Locks([('release', 'told = leave(H, Q, W, token, ms, left <= 0)', 'leave(H, Q, W, token, ms, false)')]), dict(A='w', B='w', C='w'), dict(horizon=1, polls=0, dups=0, checks={'LV'})),
  ('dead head dropped, next not told', Locks([('acquire', 'if dropped and behind and free then', 'if false then')], B=0), dict(A='tt', B='w', C='w'), dict(horizon=2, polls=0, dups=0, checks={'LV'})),
  ('overtakings not counted', Locks([('acquire', 'passed + 1', 'passed')]), dict(A='ttt', B='w'), dict(horizon=1, polls=0, dups=0, checks={'BY'})),
  ('counter not reset: stays within B (expect none)', Locks([('release', "redis.call('HSET', H, 'w', '0')", '')]), dict(A='ttt', B='w'), dict(horizon=1, polls=0, dups=0, checks={'BY'})),
- ('fence = last + 1', Locks([('acquire', 'math.max(last + 1, us)', 'last + 1')]), T1, dict(horizon=2, flush=1, polls=0, checks={'FM'})),
+ ('fence = last + 1', Locks([('acquire', 'last < us and us or last + 1', 'last + 1')]), T1, dict(horizon=2, flush=1, polls=0, checks={'FM'})),
  ('lease ends a tick early on the server', Locks([('acquire', "'%d', ms + lease", "'%d', ms + lease - 20000")]), T1, dict(horizon=3, polls=0, checks={'ME'})),
- ('release without token check', Locks([('release', 'if h[1] == token and h[2] then', 'if h[2] then')]), T1, dict(horizon=2, polls=0, checks={'ME'})),
+ ('release without token check', Locks([('release', 'if h[1] == token and till > 0 then', 'if till > 0 then')]), T1, dict(horizon=2, polls=0, checks={'ME'})),
  ('extension revives an expired lease', Locks([('extend', 'if till <= ms then', 'if false then')]), T1, dict(horizon=4, exts=1, polls=0, checks={'GHOST', 'ME', 'REPLY', 'CODE'})),
 ]
 if __name__ == '__main__':

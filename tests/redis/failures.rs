@@ -1,14 +1,16 @@
-//! The failures of the protocol's list, by their numbers there; 26 is in `waiting`, 27 in `errors`,
-//! 7 and 11 also in the client's own tests, where clocks can be set. 15, 21 to 25 are about what
-//! does not exist here: clusters, quorums, several names at once, readers, semaphores.
+//! The failures of the protocol's list, by their numbers there; docs/redis.md says where each has its
+//! test. 7 and 11 are in the client's own tests, where clocks can be set, 15 is in `cluster`, 23 in
+//! `manager`, 26 in `waiting`, 27 in `errors`.
 
 use std::panic;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::future::{join, join_all};
 use warded::{
-    BaseLock, FencedKey, Loss, RedisError, RedisLock, RedisLockBuilder, RedisSource, Wait,
+    BaseLock, FencedKey, Loss, RedisError, RedisGuard, RedisLock, RedisLockBuilder, RedisSource,
+    Wait,
 };
 
 use super::process::Other;
@@ -344,6 +346,32 @@ fn failure_16_the_script_cache_is_flushed_before_every_command() {
         assert!(lock.locked().unwrap());
         look.run("SCRIPT FLUSH");
         held.release().unwrap();
+    }
+}
+
+/// Requests that go out together are refused together; each has its own answer in the end.
+#[test]
+fn failure_16_the_script_cache_is_flushed_before_many_commands() {
+    let server = Server::start();
+    let source = RedisSource::from(server.client());
+    let mut look = server.look();
+    let names: Vec<_> = (0..100).map(|number| format!("jobs {number}")).collect();
+    let lock = |name: &String| RedisLock::new(name, source.clone()).unwrap();
+    let locks: Vec<_> = names.iter().map(lock).collect();
+    let (some, others) = locks.split_at(50);
+    let mut held = vec![];
+    for _ in 0..3 {
+        look.run("SCRIPT FLUSH");
+        let releases = join_all(held.drain(..).map(RedisGuard::release_async));
+        let acquires = join_all(some.iter().map(RedisLock::lock_async));
+        let (released, acquired) = runtime().block_on(join(releases, acquires));
+        assert!(released.into_iter().all(|released| released.is_ok()));
+        for guard in acquired.into_iter().map(Result::unwrap) {
+            assert_eq!(look.fence(guard.name()), guard.fence());
+            guard.release().unwrap();
+        }
+        let acquires = runtime().block_on(join_all(others.iter().map(RedisLock::lock_async)));
+        held.extend(acquires.into_iter().map(Result::unwrap));
     }
 }
 

@@ -2,14 +2,19 @@
 //! breaks what lies between.
 #![cfg(all(not(loom), feature = "redis"))]
 
+mod cluster;
 mod errors;
 mod failures;
 mod locking;
 mod losing;
+mod manager;
+#[path = "../names/mod.rs"]
+mod names;
 mod process;
 mod proxy;
 mod server;
 mod states;
+mod tls;
 mod topology;
 mod waiting;
 

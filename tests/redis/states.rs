@@ -297,11 +297,12 @@ impl StateMachineTest for Real {
     }
 
     fn check_invariants(real: &Self, state: &Reference) {
+        let free = real.server.look().token("jobs").is_none_or(|_| left(&real.server) <= 0);
+        // Asked when that is known, since looking takes time, too.
         let slow = real.short_since.is_some_and(|since| since.elapsed() > SHORT * 3 / 4);
         if real.late || slow {
             return;
         }
-        let free = real.server.look().token("jobs").is_none_or(|_| left(&real.server) <= 0);
         assert_eq!(free, !state.taken(), "{state:?}");
         for (lock, guard) in real.guards.iter().enumerate() {
             // One that is flushed away is told of it later, but a valid one is never told so.

@@ -1,7 +1,6 @@
 //! Which servers there are: protocols, Sentinel, and what a preflight says about them.
 
 use std::time::{Duration, Instant};
-use std::{env, fs, process};
 
 use redis::sentinel::{SentinelClient, SentinelServerType};
 use warded::{RedisError, RedisLock, RedisSource};
@@ -73,14 +72,12 @@ fn failure_14_a_failover_by_sentinel_is_followed() {
     let mut master = Server::start();
     let replica = Server::with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
     until("it follows", || server_role(&replica).contains("master_link_status:up"));
-    let conf = env::temp_dir().join(format!("warded-sentinel-{}.conf", process::id()));
     let settings = format!(
         "sentinel monitor locks 127.0.0.1 {} 1\nsentinel down-after-milliseconds locks 300\n\
          sentinel failover-timeout locks 3000\n",
         master.port()
     );
-    fs::write(&conf, settings).unwrap();
-    let sentinel = Server::sentinel(&conf);
+    let sentinel = Server::sentinel(&settings);
     let knows = || {
         let text: String =
             redis::cmd("INFO").arg("sentinel").query(&mut sentinel.look().0).unwrap();
@@ -89,7 +86,7 @@ fn failure_14_a_failover_by_sentinel_is_followed() {
     until("Sentinel knows the replica", knows);
     let url = format!("redis://127.0.0.1:{}", sentinel.port());
     let client =
-        SentinelClient::build(vec![url], "locks".to_owned(), None, SentinelServerType::Master);
+        SentinelClient::build(vec![url], String::from("locks"), None, SentinelServerType::Master);
     let source = RedisSource::builder(client.unwrap())
         .patience(Duration::from_secs(15))
         .answer_timeout(300 * MS)
@@ -106,5 +103,4 @@ fn failure_14_a_failover_by_sentinel_is_followed() {
     assert!(held.fence() > fence);
     assert!(replica.look().token("jobs").is_some());
     held.release().unwrap();
-    let _ = fs::remove_file(conf);
 }

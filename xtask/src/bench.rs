@@ -1,9 +1,10 @@
-//! `cargo xtask bench`: the primitives beside their rivals.
+//! `cargo xtask bench`: the primitives, and the lock in Redis, beside their rivals.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use xshell::cmd;
+use xshell::{Shell, cmd};
 
 /// How thoroughly to measure.
 #[derive(clap::Args)]
@@ -29,5 +30,20 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let full = (!args.short).then_some("--full");
     cmd!(shell, "cargo {bench...} --bench uncontended").run()?;
     cmd!(shell, "cargo {bench...} --bench contended -- {full...}").run()?;
+    let redis = ["--features", "redis", "--bench", "redis"];
+    let python = python(shell)?;
+    cmd!(shell, "cargo {bench...} {redis...} -- --python {python} {full...}").run()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// An interpreter that has the libraries whose locks ours stands beside. It is set up if need be.
+fn python(shell: &Shell) -> Result<PathBuf> {
+    let folder = shell.current_dir().join("target/bench-python");
+    let python = folder.join("bin/python");
+    if !shell.path_exists(&python) {
+        cmd!(shell, "python3 -m venv {folder}").run()?;
+    }
+    let packages = ["redis", "python-redis-lock"];
+    cmd!(shell, "{python} -m pip install --quiet {packages...}").run()?;
+    Ok(python)
 }

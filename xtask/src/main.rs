@@ -2,6 +2,7 @@
 
 mod bench;
 mod fuzz;
+mod images;
 mod packages;
 mod steps;
 mod test;
@@ -22,8 +23,10 @@ enum Task {
     Test,
     /// Feeds the primitives random sequences of operations.
     Fuzz(fuzz::Args),
-    /// Measures the primitives beside their rivals.
+    /// Measures the primitives, and the lock in Redis, beside their rivals.
     Bench(bench::Args),
+    /// Gets the Redis servers that the tests run against, as Docker images.
+    Images,
     /// Runs the loom models, and writes docs/verification.md from what they record.
     Verify(verify::Args),
 }
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Test => test::run(),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Images => images::run(),
         Task::Verify(args) => verify::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Cargo's own output stays visible, so that a failure explains itself where it happens.
 
+use std::ffi::OsString;
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use crate::steps::Steps;
 use crate::verify::HowMuch;
-use crate::{packages, verify};
+use crate::{images, packages, verify};
 
 /// Builds with `--cfg loom` keep to themselves, or each kind would throw the other's work away.
 const LOOM_TARGET: &str = "target/loom";
@@ -68,7 +70,9 @@ pub fn run() -> Result<ExitCode> {
         let _flags = shell.push_env("RUSTDOCFLAGS", "--deny warnings");
         Ok(cmd!(shell, "cargo doc --package warded --all-features --no-deps").run()?)
     });
+    redis_on_images(shell, &mut steps);
     steps.take("examples", || examples(shell));
+    steps.take("the tour in Redis", || tour_in_redis(shell));
     steps.take("loom models, fast tier", || {
         let _flags = shell.push_env("RUSTFLAGS", "--cfg loom");
         Ok(cmd!(shell, "cargo test --release --target-dir {LOOM_TARGET}").run()?)
@@ -116,7 +120,7 @@ fn proof_tools(shell: &Shell) -> Result<()> {
 /// The Redis tests start servers of their own. They never skip, so the program must be there.
 fn redis_server(shell: &Shell) -> Result<()> {
     let named = shell.var_os("WARDED_REDIS_SERVER");
-    let program = named.clone().unwrap_or_else(|| "redis-server".into());
+    let program = redis_program(shell);
     if cmd!(shell, "{program} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok() {
         return Ok(());
     }
@@ -131,6 +135,47 @@ fn redis_server(shell: &Shell) -> Result<()> {
         "the Redis tests need the program redis-server (6.2 or later) or Valkey's; install it, or \
          name one in WARDED_REDIS_SERVER",
     )
+}
+
+fn redis_program(shell: &Shell) -> OsString {
+    shell.var_os("WARDED_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
+
+/// The Redis tests once more on each server there is an image of: those that say whether it is a
+/// server for this at all.
+fn redis_on_images(shell: &Shell, steps: &mut Steps) {
+    if !images::has_docker(shell) {
+        println!("\nNo Docker: the Redis tests have run against one server only.");
+        return;
+    }
+    for image in &images::IMAGES {
+        let name = image.name;
+        if !image.is_there(shell) {
+            println!("\nNo image {name}: `cargo xtask images` gets it.");
+            continue;
+        }
+        steps.take(&format!("Redis tests on {name}"), || {
+            let _image = shell.push_env("WARDED_REDIS_IMAGE", name);
+            let some = ["the_specification", "locking::", "topology::", "cluster::", "errors::"];
+            let tests = ["--package", "warded", "--all-features", "--test", "redis"];
+            Ok(cmd!(shell, "cargo test {tests...} -- {some...}").run()?)
+        });
+    }
+}
+
+/// The part of the tour that needs a server, with one of its own.
+fn tour_in_redis(shell: &Shell) -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let mut server = Command::new(redis_program(shell))
+        .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let url = format!("redis://127.0.0.1:{port}");
+    let tour = ["--release", "--features", "redis", "--example", "tour"];
+    let toured = cmd!(shell, "cargo run {tour...} -- --redis {url}").run();
+    server.kill()?;
+    server.wait()?;
+    Ok(toured?)
 }
 
 /// Runs every example. Each checks what it shows.

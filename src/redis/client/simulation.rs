@@ -294,6 +294,8 @@ enum Packet {
 
 struct Held {
     hold: HoldId,
+    /// Of the lock.
+    key: String,
     valid_until: Moment,
     fence: u64,
     token: String,
@@ -338,6 +340,8 @@ impl Node {
 struct World {
     faults: bool,
     flushes: bool,
+    /// Whether there are two names, taken one at a time and both at once.
+    several: bool,
     /// One step of the server's clock, in s.
     step: i64,
 }
@@ -352,10 +356,12 @@ struct Simulation {
     packets: BTreeMap<(u64, u64), Packet>,
     last_packet: u64,
     last_ask: AskId,
-    terms: Arc<Terms>,
+    /// What callers may ask for.
+    terms: Vec<Arc<Terms>>,
     /// Whether holders rarely release, so that leases run out.
     lazy: bool,
-    last_fence: u64,
+    /// By the key of the lock.
+    last_fences: HashMap<String, u64>,
     grants: u64,
     disturbed: bool,
 }
@@ -363,8 +369,9 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, world: World, ttl: Duration) -> Self {
         let mut chance = Chance(seed);
-        let terms = Arc::new(Terms {
+        let one = Terms {
             keys: Keys::new("w", None, "x").unwrap(),
+            parts: Box::default(),
             ttl,
             grace: ttl / 10,
             owner: "somebody".to_owned(),
@@ -373,7 +380,14 @@ impl Simulation {
             retry_delay: Duration::from_millis(100),
             polling: chance.one_in(4),
             max_hold: chance.one_in(2).then_some(Duration::from_secs(20)),
-        });
+        };
+        let other = Terms { keys: Keys::new("w", None, "y").unwrap(), ..one.clone() };
+        let (one, other) = (Arc::new(one), Arc::new(other));
+        let terms = if world.several {
+            vec![one.clone(), other.clone(), Terms::all(vec![one, other])]
+        } else {
+            vec![one]
+        };
         let lazy = chance.one_in(2);
         let nodes = (0..3)
             .map(|number| {
@@ -411,7 +425,7 @@ impl Simulation {
             last_ask: 0,
             terms,
             lazy,
-            last_fence: 0,
+            last_fences: HashMap::new(),
             grants: 0,
             disturbed: false,
         }
@@ -481,6 +495,10 @@ impl Simulation {
                 self.nodes[node].last_arrival = at;
                 self.post(at, Packet::Request { node, epoch, call, request });
             }
+            Action::Break { .. } => {
+                let epoch = self.nodes[node].epoch;
+                self.post(self.now, Packet::Broken { node, epoch });
+            }
             Action::Listen => {
                 self.nodes[node].listening = false;
                 let at = self.now + self.way();
@@ -491,14 +509,16 @@ impl Simulation {
                 if let Some(index) = known {
                     self.nodes[node].asks.swap_remove(index);
                 }
-                if let Answer::Granted { hold, fence, valid_until, attempt, .. } = answer {
+                let Answer::Granted(grants) = answer else { return };
+                for Granted { hold, fence, valid_until, attempt, .. } in grants {
                     if known.is_none() {
                         // Its caller had gone: the driver gives it back.
-                        return self.tell(node, Event::Release { hold, ask: None });
+                        self.tell(node, Event::Release { hold, ask: None });
+                        continue;
                     }
-                    let token = attempt.token.clone();
+                    let (key, token) = (attempt.terms.keys.lock.clone(), attempt.token.clone());
                     self.grants += 1;
-                    self.nodes[node].held.push(Held { hold, valid_until, fence, token });
+                    self.nodes[node].held.push(Held { hold, key, valid_until, fence, token });
                 }
             }
             Action::Valid { hold, until } => {
@@ -519,14 +539,17 @@ impl Simulation {
         let channel = self.nodes[node].channel.clone();
         let us = self.server_us();
         let value = self.server.run(us, request, &channel);
-        let key = &self.terms.keys.lock;
-        let fence = self.server.field(key, "n").map_or(0, |fence| fence.parse().unwrap());
-        if let Ok(Reply::Granted { fence: granted, .. }) = request.read(&value)
-            && granted != self.last_fence
+        if let (Request::Acquire { attempt, .. }, Ok(Reply::Granted { fences, .. })) =
+            (request, request.read(&value))
         {
-            assert!(granted > self.last_fence, "fence {granted} after {}", self.last_fence);
-            assert_eq!(granted, fence);
-            self.last_fence = granted;
+            for (terms, granted) in attempt.terms.each().iter().zip(fences) {
+                let key = &terms.keys.lock;
+                let fence = self.server.field(key, "n").map(|fence| fence.parse().unwrap());
+                assert_eq!(Some(granted), fence);
+                assert_eq!(self.server.field(key, "t").as_ref(), Some(&attempt.token), "not all");
+                let last = self.last_fences.insert(key.clone(), granted).unwrap_or_default();
+                assert!(granted >= last, "fence {granted} after {last}");
+            }
         }
         let said = std::mem::take(&mut self.server.store.borrow_mut().said);
         for (channel, token) in said {
@@ -553,13 +576,13 @@ impl Simulation {
             }
             Packet::Reply { node, epoch, call, reply } => {
                 if self.nodes[node].epoch == epoch {
-                    self.tell(node, Event::Reply { call, reply });
+                    self.tell(node, Event::Reply { call, node: 0, reply });
                 }
             }
             Packet::Connected { node, epoch, sent } => {
                 if self.nodes[node].epoch == epoch {
                     let server = self.server_us();
-                    self.tell(node, Event::Up { server, sent });
+                    self.tell(node, Event::Up { node: 0, server, sent });
                 }
             }
             Packet::Refused { node, epoch } | Packet::Broken { node, epoch } => {
@@ -595,7 +618,8 @@ impl Simulation {
                     }
                 };
                 self.nodes[node].asks.push(ask);
-                let terms = self.terms.clone();
+                let what = self.chance.below(self.terms.len() as u64) as usize;
+                let terms = self.terms[what].clone();
                 self.tell(node, Event::Lock { ask, terms, patience });
             }
             4 if !self.nodes[node].asks.is_empty() => {
@@ -675,21 +699,19 @@ impl Simulation {
         if self.disturbed {
             return;
         }
-        let mut valid = Vec::new();
+        let mut valid = HashMap::new();
         for (number, node) in self.nodes.iter().enumerate() {
             let clock = node.clock(self.now);
-            for held in &node.held {
-                if clock < held.valid_until {
-                    valid.push((number, held.fence, &held.token));
-                }
+            for held in node.held.iter().filter(|held| clock < held.valid_until) {
+                let other = valid.insert(&held.key, (number, held.fence, &held.token));
+                assert!(other.is_none(), "both believe to hold: {other:?}, {:?}", valid[&held.key]);
             }
         }
-        assert!(valid.len() <= 1, "several believe to hold: {valid:?}");
-        let Some((_, _, token)) = valid.first() else { return };
-        let key = &self.terms.keys.lock;
-        assert_eq!(self.server.field(key, "t").as_ref(), Some(*token), "the server disagrees");
-        let end: u64 = self.server.field(key, "x").expect("held").parse().unwrap();
-        assert!(end * 1_000 > self.server_us(), "the lease had ended");
+        for (key, (_, _, token)) in valid {
+            assert_eq!(self.server.field(key, "t").as_ref(), Some(token), "the server disagrees");
+            let end: u64 = self.server.field(key, "x").expect("held").parse().unwrap();
+            assert!(end * 1_000 > self.server_us(), "the lease had ended");
+        }
     }
 
     fn run(mut self) -> u64 {
@@ -745,11 +767,13 @@ impl Simulation {
             assert!(client.waiting.is_empty() && client.line_of.is_empty());
         }
         // Ghosts of acquires may have been granted: they end with their leases, and no later.
-        let end = self.server.field(&self.terms.keys.lock, "x");
-        let longest = self.terms.lease().as_millis() as u64 + 1_000 * 400;
-        assert!(end.is_none_or(|end| {
-            end.parse::<u64>().unwrap() < self.server_us() / 1_000 + longest
-        }));
+        for terms in &self.terms {
+            let end = self.server.field(&terms.keys.lock, "x");
+            let longest = terms.lease().as_millis() as u64 + 1_000 * 400;
+            assert!(end.is_none_or(|end| {
+                end.parse::<u64>().unwrap() < self.server_us() / 1_000 + longest
+            }));
+        }
     }
 }
 
@@ -773,35 +797,52 @@ fn simulate(name: &str, world: World, ttl: Duration) {
 }
 
 const TTL: Duration = Duration::from_secs(4);
+const FAULTS: World = World { faults: true, flushes: false, several: false, step: 0 };
 
 #[test]
 fn a_kind_world() {
-    simulate("kind", World { faults: false, flushes: false, step: 0 }, TTL);
+    simulate("kind", World { faults: false, ..FAULTS }, TTL);
 }
 
 #[test]
 fn a_world_of_faults() {
-    simulate("faults", World { faults: true, flushes: false, step: 0 }, TTL);
+    simulate("faults", FAULTS, TTL);
 }
 
 #[test]
 fn a_world_of_faults_and_leases_longer_than_messages_live() {
-    simulate("long", World { faults: true, flushes: false, step: 0 }, Duration::from_secs(45));
+    simulate("long", FAULTS, Duration::from_secs(45));
 }
 
 #[test]
 fn a_world_of_faults_and_very_short_leases() {
-    simulate("short", World { faults: true, flushes: false, step: 0 }, Duration::from_millis(60));
+    simulate("short", FAULTS, Duration::from_millis(60));
 }
 
 #[test]
 fn a_world_of_faults_and_flushes() {
-    simulate("flushes", World { faults: true, flushes: true, step: 0 }, TTL);
+    simulate("flushes", World { flushes: true, ..FAULTS }, TTL);
 }
 
 #[test]
 fn failure_11_the_servers_clock_is_set_forward_or_a_little_back() {
     for step in [5, 100, 10_000] {
-        simulate("step", World { faults: true, flushes: false, step }, TTL);
+        simulate("step", World { step, ..FAULTS }, TTL);
     }
+}
+
+#[test]
+fn several_names_in_a_kind_world() {
+    simulate("several, kind", World { faults: false, several: true, ..FAULTS }, TTL);
+}
+
+#[test]
+fn several_names_in_a_world_of_faults() {
+    simulate("several", World { several: true, ..FAULTS }, TTL);
+}
+
+#[test]
+fn several_names_in_a_world_of_flushes_and_very_short_leases() {
+    let world = World { several: true, flushes: true, ..FAULTS };
+    simulate("several, flushes", world, Duration::from_millis(60));
 }

@@ -24,7 +24,7 @@ impl Desk {
         let asked = desk.tell(Event::Read { ask: 1_000, key: "k".into() });
         assert!(matches!(asked[..], [Action::Connect]));
         let sent = desk.moment();
-        let up = desk.tell(Event::Up { server: SERVER, sent });
+        let up = desk.tell(Event::Up { node: 0, server: SERVER, sent });
         let [Action::Send { call, .. }] = up[..] else { panic!("{up:?}") };
         desk.answer(call, Reply::Read { value: None, now: SERVER });
         desk
@@ -50,12 +50,13 @@ impl Desk {
     }
 
     fn answer(&mut self, call: CallId, reply: Reply) -> Vec<Action> {
-        self.tell(Event::Reply { call, reply: Ok(reply) })
+        self.tell(Event::Reply { call, node: 0, reply: Ok(reply) })
     }
 
     fn terms(&self, max_hold: Option<Duration>) -> Arc<Terms> {
         Arc::new(Terms {
             keys: Keys::new("w", None, "x").unwrap(),
+            parts: Box::default(),
             ttl: Duration::from_secs(3),
             grace: Duration::from_millis(300),
             owner: "me".to_owned(),
@@ -73,9 +74,9 @@ impl Desk {
         let sent = self.tell(Event::Lock { ask: 1, terms, patience: Patience::Try });
         let call = sent_call(&sent);
         let (left, now) = (Duration::from_millis(3_300), self.server());
-        let granted = self.answer(call, Reply::Granted { fence: 7, left, now });
+        let granted = self.answer(call, Reply::Granted { fences: vec![7], left, now });
         match granted[..] {
-            [Action::Answer { answer: Answer::Granted { hold, .. }, .. }] => hold,
+            [Action::Answer { answer: Answer::Granted(ref granted), .. }] => granted[0].hold,
             _ => panic!("{granted:?}"),
         }
     }
@@ -139,7 +140,7 @@ fn renewal_ends_with_the_release_even_when_it_must_be_sent_again() {
     let failure = RedisError::Timeout { after: Duration::ZERO };
     assert!(matches!(desk.tell(Event::Down { failure })[..], [Action::Connect]));
     let (server, sent) = (desk.server(), desk.moment());
-    let again = desk.tell(Event::Up { server, sent });
+    let again = desk.tell(Event::Up { node: 0, server, sent });
     assert!(
         matches!(again[..], [Action::Send { request: Request::Release { .. }, .. }]),
         "{again:?}"
@@ -154,7 +155,7 @@ fn a_grant_that_comes_too_late_is_given_back() {
     // Not so late that the connection counts as dead, but the lease is over by then.
     desk.later(900);
     let (left, now) = (Duration::from_millis(1_150), desk.server());
-    let actions = desk.answer(call, Reply::Granted { fence: 7, left, now });
+    let actions = desk.answer(call, Reply::Granted { fences: vec![7], left, now });
     assert!(
         matches!(
             actions[..],
@@ -175,18 +176,22 @@ fn an_unanswered_request_is_sent_again_on_a_new_connection_only() {
     desk.later(999);
     assert!(desk.tell(Event::Tick).is_empty());
     desk.later(1);
-    assert!(matches!(desk.tell(Event::Tick)[..], [Action::Connect]));
+    let late = desk.tell(Event::Tick);
+    let [Action::Break { call, failure }] = &late[..] else { panic!("{late:?}") };
+    assert_eq!(*call, first);
+    let failure = failure.clone();
+    assert!(matches!(desk.tell(Event::Down { failure })[..], [Action::Connect]));
     desk.later(5);
     let (server, sent) = (desk.server(), desk.moment());
-    let again = desk.tell(Event::Up { server, sent });
+    let again = desk.tell(Event::Up { node: 0, server, sent });
     assert_eq!(sent_call(&again), first);
     // Validity counts from the second sending, and never from the lease that was asked for.
     let (left, now) = (Duration::from_millis(2_300), desk.server());
-    let granted = desk.answer(first, Reply::Granted { fence: 7, left, now });
-    let [Action::Answer { answer: Answer::Granted { valid_until, .. }, .. }] = granted[..] else {
+    let granted = desk.answer(first, Reply::Granted { fences: vec![7], left, now });
+    let [Action::Answer { answer: Answer::Granted(granted), .. }] = &granted[..] else {
         panic!("{granted:?}")
     };
-    assert_eq!(valid_until, desk.moment() + Duration::from_millis(2_300 - 300 - 23));
+    assert_eq!(granted[0].valid_until, desk.moment() + Duration::from_millis(2_300 - 300 - 23));
 }
 
 #[test]
@@ -199,7 +204,8 @@ fn a_server_that_never_answers_is_reported_and_the_attempt_cleaned_up() {
     for _ in 0..600 {
         desk.later(10);
         actions.extend(desk.tell(Event::Tick));
-        if actions.iter().any(|action| matches!(action, Action::Connect)) {
+        let broken = |action: &Action| matches!(action, Action::Connect | Action::Break { .. });
+        if actions.iter().any(broken) {
             let failure = RedisError::Timeout { after: Duration::from_secs(1) };
             actions = desk.tell(Event::Down { failure });
         }
@@ -213,6 +219,51 @@ fn a_server_that_never_answers_is_reported_and_the_attempt_cleaned_up() {
     assert!(matches!(failed, Some(RedisError::Timeout { .. })));
     // The server comes back: what may have been granted is ended.
     let (server, sent) = (desk.server(), desk.moment());
-    let up = desk.tell(Event::Up { server, sent });
+    let up = desk.tell(Event::Up { node: 0, server, sent });
     assert!(matches!(up[..], [Action::Send { request: Request::Release { .. }, .. }]), "{up:?}");
+}
+
+/// The servers of a cluster have clocks of their own. Who is ahead of the others sets no clock.
+#[test]
+fn the_clocks_of_a_cluster_are_told_apart() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let ahead = desk.server() + 20_000_000;
+    let first = sent_call(&desk.tell(Event::Status { ask: 1, terms: terms.clone() }));
+    let status = |now| {
+        let (token, info) = (String::new(), String::new());
+        Reply::Status(Status { now, fence: 1, left: Duration::ZERO, token, info })
+    };
+    desk.tell(Event::Reply { call: first, node: 1, reply: Ok(status(ahead)) });
+    let hold = desk.hold(None);
+    for node in [0, 1, 0, 1] {
+        desk.later(1);
+        let asked = desk.tell(Event::Status { ask: 2, terms: terms.clone() });
+        let now = if node == 1 { ahead } else { desk.server() };
+        let (call, reply) = (sent_call(&asked), Ok(status(now)));
+        let told = desk.tell(Event::Reply { call, node, reply });
+        assert!(matches!(told[..], [Action::Answer { .. }]), "{hold} is looked after: {told:?}");
+    }
+    // What is stamped is in time at the one that is ahead.
+    let sent = desk.tell(Event::Lock { ask: 3, terms, patience: Patience::Try });
+    let [Action::Send { request: Request::Acquire { attempt, .. }, .. }] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert!(attempt.stamp >= ahead + MAX_DELAY.as_micros() as u64);
+}
+
+/// One server of a cluster loses its connection: what was sent there is sent again, and what was
+/// sent elsewhere is not.
+#[test]
+fn what_was_lost_with_one_server_of_a_cluster_is_sent_again() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let lost = sent_call(&desk.tell(Event::Status { ask: 1, terms: terms.clone() }));
+    let _elsewhere = sent_call(&desk.tell(Event::Status { ask: 2, terms }));
+    let failure = RedisError::Timeout { after: Duration::from_secs(1) };
+    let told = desk.tell(Event::Reply { call: lost, node: 1, reply: Err(failure) });
+    assert!(told.is_empty(), "{told:?}");
+    desk.later(20);
+    let again = desk.tell(Event::Tick);
+    assert!(matches!(again[..], [Action::Send { call, .. }] if call == lost), "{again:?}");
 }

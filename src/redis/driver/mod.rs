@@ -7,6 +7,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod clock;
+mod cluster;
 mod link;
 pub(crate) mod slot;
 
@@ -21,14 +22,17 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::aio::{MultiplexedConnection, PubSubStream};
+use redis::aio::PubSubStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Sleep;
 
 use self::cell::Cell;
 pub use self::link::RedisServer;
+use self::link::{BATCH, Found, Link};
 use self::slot::{Grant, Outcome, Slot};
-use super::client::{Action, Answer, AskId, CallId, Client, Event, HoldId, Reply, Temper};
+use super::client::{
+    Action, Answer, AskId, CallId, Client, Event, Granted, HoldId, NodeId, Reply, Request, Temper,
+};
 use super::error::{Loss, RedisError};
 use super::lease::Moment;
 
@@ -74,7 +78,8 @@ pub(crate) fn start(setup: Setup) -> io::Result<UnboundedSender<Message>> {
             messages,
             closed: false,
             connecting: None,
-            connection: None,
+            link: None,
+            outbox: Vec::new(),
             asked: FuturesUnordered::new(),
             subscribing: None,
             subscription: None,
@@ -101,9 +106,11 @@ fn entropy() -> io::Result<impl FnMut() -> u128 + Send> {
     })
 }
 
-type Connected = Result<(MultiplexedConnection, u64, Moment), RedisError>;
+type Connected = Result<Found, RedisError>;
 type Later<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
-type Asked = Pin<Box<dyn Future<Output = (CallId, Result<Reply, RedisError>)>>>;
+/// The answers to requests that went out together, and who gave them.
+type Answers = Vec<(CallId, NodeId, Result<Reply, RedisError>)>;
+type Asked = Pin<Box<dyn Future<Output = Answers>>>;
 
 struct Driver {
     client: Client,
@@ -115,8 +122,10 @@ struct Driver {
     messages: UnboundedReceiver<Message>,
     closed: bool,
     connecting: Later<Connected>,
-    connection: Option<MultiplexedConnection>,
-    /// The requests on this connection that are not answered.
+    link: Option<Link>,
+    /// The requests that go out next.
+    outbox: Vec<(CallId, Request)>,
+    /// The requests on this link that are not answered.
     asked: FuturesUnordered<Asked>,
     subscribing: Later<Result<PubSubStream, RedisError>>,
     subscription: Option<PubSubStream>,
@@ -152,6 +161,7 @@ impl Driver {
                 self.client.on(clock::now(), event, &mut actions);
             }
             self.act(&mut actions);
+            self.send();
         }
     }
 
@@ -198,23 +208,31 @@ impl Driver {
         {
             self.connecting = None;
             match connected {
-                Ok((connection, server, sent)) => {
-                    self.connection = Some(connection);
-                    events.push(Event::Up { server, sent });
+                Ok(Found { link, node, time, sent }) => {
+                    self.link = Some(link);
+                    events.push(Event::Up { node, server: time, sent });
                 }
                 Err(failure) => events.push(Event::Down { failure }),
             }
         }
-        while let Poll::Ready(Some((call, reply))) = self.asked.poll_next_unpin(cx) {
-            match reply {
-                // One broken answer is a broken connection: all others on it are lost, too.
-                Err(failure) if failure.is_about_the_link() => {
-                    self.asked.clear();
-                    self.connection = None;
-                    events.push(Event::Down { failure });
+        while let Poll::Ready(Some(answers)) = self.asked.poll_next_unpin(cx) {
+            for (call, node, reply) in answers {
+                match (reply, &self.link) {
+                    // One broken answer is a broken connection: all others on it are lost, too.
+                    (Err(failure), Some(Link::One(_))) if failure.is_about_the_link() => {
+                        self.asked.clear();
+                        self.link = None;
+                        events.push(Event::Down { failure });
+                        return;
+                    }
+                    (reply, _) => events.push(Event::Reply { call, node, reply }),
                 }
-                reply => events.push(Event::Reply { call, reply }),
             }
+        }
+        if let Some(Link::Cluster(cluster)) = &self.link
+            && cluster.poll_changed(cx)
+        {
+            events.push(Event::Changed);
         }
     }
 
@@ -253,21 +271,27 @@ impl Driver {
             for action in std::mem::take(actions) {
                 match action {
                     Action::Connect => {
+                        self.outbox.clear();
                         self.asked.clear();
-                        self.connection = None;
+                        self.link = None;
                         let connect = self.setup.server.clone().connect(self.setup.connect_timeout);
                         self.connecting = Some(Box::pin(connect));
                     }
-                    Action::Send { call, request } => {
-                        // Without a connection the client knows that this was not sent.
-                        if let Some(connection) = self.connection.clone() {
-                            let asked = link::ask(connection, request, self.channel.clone());
-                            self.asked.push(Box::pin(async move { (call, asked.await) }));
+                    Action::Send { call, request } => self.outbox.push((call, request)),
+                    Action::Break { call, failure } => match &self.link {
+                        Some(Link::One(_)) => {
+                            self.outbox.clear();
+                            self.asked.clear();
+                            self.link = None;
+                            self.client.on(clock::now(), Event::Down { failure }, actions);
                         }
-                    }
+                        Some(Link::Cluster(cluster)) => cluster.break_off(call, failure),
+                        None => {}
+                    },
                     Action::Listen => {
-                        let (server, channel) = (self.setup.server.clone(), self.channel.clone());
-                        let subscribe = server.subscribe(channel, self.setup.connect_timeout);
+                        let (server, link) = (self.setup.server.clone(), self.link.clone());
+                        let (channel, within) = (self.channel.clone(), self.setup.connect_timeout);
+                        let subscribe = server.subscribe(link, channel, within);
                         self.subscription = None;
                         self.subscribing = Some(Box::pin(subscribe));
                     }
@@ -287,12 +311,40 @@ impl Driver {
         }
     }
 
+    /// Sends what is in the outbox. Without a link the client knows that it was not sent.
+    fn send(&mut self) {
+        let mut requests = std::mem::take(&mut self.outbox).into_iter();
+        match &self.link {
+            None => {}
+            Some(Link::One(connection)) => {
+                while requests.len() > 0 {
+                    let batch: Vec<_> = requests.by_ref().take(BATCH).collect();
+                    let (connection, channel) = (connection.clone(), self.channel.clone());
+                    self.asked.push(Box::pin(async move {
+                        let replies = link::ask(connection, &batch, &channel, false).await;
+                        let calls = batch.into_iter().map(|(call, _)| call);
+                        calls.zip(replies).map(|(call, reply)| (call, 0, reply)).collect()
+                    }));
+                }
+            }
+            // Each goes its own way, and waits for no other.
+            Some(Link::Cluster(cluster)) => {
+                for (call, request) in requests {
+                    let (cluster, channel) = (cluster.clone(), self.channel.clone());
+                    self.asked.push(Box::pin(async move {
+                        let (node, reply) = cluster.ask(call, request, channel).await;
+                        vec![(call, node, reply)]
+                    }));
+                }
+            }
+        }
+    }
+
     fn answer(&mut self, ask: AskId, answer: Answer, actions: &mut Vec<Action>) {
         let outcome = match answer {
-            Answer::Granted { hold, fence, valid_until, attempt, generation } => {
-                let cell = Arc::new(Cell::new(valid_until));
-                self.cells.insert(hold, cell.clone());
-                Outcome::Granted(Grant { hold, fence, cell, attempt, generation })
+            Answer::Granted(granted) => {
+                let watched = granted.into_iter().map(|granted| self.watch(granted));
+                Outcome::Granted(watched.collect())
             }
             answer => Outcome::Other(answer),
         };
@@ -301,11 +353,20 @@ impl Driver {
             None => Some(outcome),
         };
         // Nobody waited for this grant any more.
-        if let Some(Outcome::Granted(Grant { hold, .. })) = refused {
-            self.cells.remove(&hold);
-            let release = Event::Release { hold, ask: None };
-            self.client.on(clock::now(), release, actions);
+        if let Some(Outcome::Granted(grants)) = refused {
+            for Grant { hold, .. } in grants {
+                self.cells.remove(&hold);
+                let release = Event::Release { hold, ask: None };
+                self.client.on(clock::now(), release, actions);
+            }
         }
+    }
+
+    fn watch(&mut self, granted: Granted) -> Grant {
+        let Granted { hold, fence, valid_until, attempt, generation } = granted;
+        let cell = Arc::new(Cell::new(valid_until));
+        self.cells.insert(hold, cell.clone());
+        Grant { hold, fence, cell, attempt, generation }
     }
 
     fn forget_cell(&mut self, event: &Event) {

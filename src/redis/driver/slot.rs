@@ -17,7 +17,8 @@ use crate::redis::client::{Answer, Attempt, HoldId};
 /// An answer, with what belongs to a grant.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Granted(Grant),
+    /// A hold of each name.
+    Granted(Vec<Grant>),
     /// Anything but a grant.
     Other(Answer),
     /// The driver is gone.

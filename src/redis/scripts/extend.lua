@@ -11,8 +11,8 @@ local us = t[1] * 1000000 + t[2]
 local ms = math.floor(us / 1000)
 local h = redis.call('HMGET', H, 't', 'x', 'n', 'e')
 if h[1] and h[1] ~= ARGV[1] then return {-2, us} end
-if not h[2] then return {-3, us} end
-local till = tonumber(h[2])
+local till = (h[2] or 0) + 0
+if till == 0 then return {-3, us} end
 if till <= ms then return {-1, us} end
 local fence, seq = string.match(h[4] or '', '^(%d+) (%d+)$')
 if fence ~= h[3] or tonumber(ARGV[4]) > tonumber(seq) then

@@ -8,33 +8,41 @@
 --            -2 it had expired and another was granted since
 --       told  1 the next waiter was told  0 there is none  -1 done, but it could not be told
 local KEEP = 86400000                 -- as in acquire
-local H, Q, W, token, lane, stamp = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local t = redis.call('TIME')
+local call, H, Q, W = redis.call, KEYS[1], KEYS[2], KEYS[3]
+local token, lane, stamp = ARGV[1], ARGV[2], ARGV[3] + 0
+local t = call('TIME')
 local us = t[1] * 1000000 + t[2]
-local ms = math.floor(us / 1000)
-local h = redis.call('HMGET', H, 't', 'x', 'w', lane)
-local mark, code, told = tonumber(h[4]) or 0, 2, 0
-local left = (tonumber(h[2]) or 0) - ms
-if h[1] == token and h[2] then
-  -- First, because HDEL works when memory is full, and what follows a write is let through.
-  redis.call('HDEL', H, 'x')
-  redis.call('HSET', H, lane, string.format('%d', -math.max(stamp, us, math.abs(mark))))
+local ms = (us - us % 1000) / 1000
+local h = call('HMGET', H, 't', 'x', 'w', lane)
+local till, mark, code, told = (h[2] or 0) + 0, (h[4] or 0) + 0, 2, 0
+local left = till - ms
+if h[1] == token and till > 0 then
+  local over = string.format('-%d', math.max(stamp, us, mark, -mark))
+  if type(redis.pcall('HSET', H, 'x', '0', lane, over)) == 'table' then
+    -- HDEL works when memory is full, and what follows a write is let through.
+    call('HDEL', H, 'x')
+    call('HSET', H, lane, over)
+  end
   code = left > 0 and 1 or -1
   if h[3] then
+    local first, tell = queue()
     local head, channel, _, dropped = first(Q, W, ms)
-    if not head then redis.call('HDEL', H, 'w')
+    if not head then call('HDEL', H, 'w')
     else
-      if dropped then redis.call('HSET', H, 'w', '0') end
+      if dropped then call('HSET', H, 'w', '0') end
       told = tell(channel, head)
     end
   end
 else
-  if h[3] then told = leave(H, Q, W, token, ms, left <= 0) end
+  if h[3] then
+    local _, _, leave = queue()
+    told = leave(H, Q, W, token, ms, left <= 0)
+  end
   if h[1] == token then code = 2
   elseif mark == stamp then code = -2
   elseif math.abs(mark) < stamp then
-    redis.call('HSET', H, lane, '-' .. ARGV[3])
-    if redis.call('PTTL', H) < KEEP then redis.call('PEXPIRE', H, KEEP) end
+    call('HSET', H, lane, '-' .. ARGV[3])
+    if call('PTTL', H) < KEEP then call('PEXPIRE', H, KEEP) end
     code = 3
   end
 end
