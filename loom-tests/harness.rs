@@ -184,13 +184,13 @@ const THREE_THREADS_AT_LENGTH: Extent = Extent {
 pub const PROGRAMS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(0),
+        weak_without_budget: Bound::Preemptions(1),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Bound::Preemptions(1),
+        weak_without_budget: Bound::Preemptions(2),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(3),
     },
