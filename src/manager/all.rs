@@ -72,9 +72,10 @@ impl All {
         remote.filter(|locks| locks.first().is_some_and(|lock| !lock.takes_one_by_one()))
     }
 
-    /// Takes all of them for holds without a guard, or none.
+    /// Takes all of them for holds without a guard, or none. Nobody else can end a hold before all
+    /// are taken: until then they are ours to give back.
     pub(super) fn acquire(mut self, wait: Wait) -> Result<bool, LockError> {
-        let entered = self.enter(wait, ManagedLock::enter_to_stay)?;
+        let entered = self.enter(wait)?;
         if entered {
             for Part { held, lock, .. } in &mut self.parts {
                 held.take().into_iter().for_each(|held| lock.stay(held));
@@ -85,21 +86,17 @@ impl All {
 
     /// Takes all of them, or none.
     pub(super) fn lock(mut self, wait: Wait) -> Result<Option<AllGuard>, LockError> {
-        Ok(self.enter(wait, ManagedLock::enter)?.then_some(AllGuard { all: self }))
+        Ok(self.enter(wait)?.then_some(AllGuard { all: self }))
     }
 
-    fn enter(
-        &mut self,
-        wait: Wait,
-        enter: impl Fn(&ManagedLock, Wait) -> Result<Option<Entered>, LockError>,
-    ) -> Result<bool, LockError> {
+    fn enter(&mut self, wait: Wait) -> Result<bool, LockError> {
         if let Some(locks) = self.at_once() {
             let leases = remote::enter_all(&locks, wait)?;
             return Ok(leases.map(|leases| self.hold(leases)).is_some());
         }
         let wait = wait.begun();
         for part in &mut self.parts {
-            part.held = enter(&part.lock, wait)?;
+            part.held = part.lock.enter(wait)?;
             if part.held.is_none() {
                 return Ok(false);
             }
