@@ -332,12 +332,13 @@ fn one_by_one_gives_back_what_it_took() {
 /// The first name's lease ends while the second is waited for, and somebody else takes the first.
 #[test]
 fn one_by_one_begins_anew_when_a_lease_has_ended() {
+    type Call = fn(&LockManager) -> bool;
     let server = Server::start();
     let with = || LockManager::builder().redis(server.client()).one_by_one();
     let locks = with().ttl(400 * MS).build().unwrap();
     let others = with().build().unwrap();
     let take = |name: &str| others.get_lock(name).unwrap().lock_owned().unwrap();
-    let calls: [(fn(&LockManager) -> bool, bool); 4] = [
+    let calls: [(Call, bool); 4] = [
         (|locks| locks.acquire_all(&["a", "b"], Wait::Forever).unwrap(), true),
         (|locks| locks.lock_all(&["a", "b"], Wait::Forever).unwrap().is_some(), true),
         (|locks| pollster::block_on(locks.lock_all_async(&["a", "b"])).is_ok(), true),
