@@ -10,7 +10,7 @@ use loom::thread;
 use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
 use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
-use crate::steps::{Data, beside, block_on, poll_and_drop, soon, step, twice};
+use crate::steps::{Data, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
 struct Shared {
     locks: LockManager,
@@ -226,6 +226,47 @@ fn roll_back(budget: u16) {
     shared.finish();
 }
 
+/// One acquires both, while another has the second and tries to release the first: it ends nothing
+/// before both are acquired, and whoever gives up gives back no hold but its own.
+fn release_unfinished(budget: u16) {
+    let shared = Shared::new(budget);
+    let (mine, second) = if a_comes_first(&shared) { ("a", "b") } else { ("b", "a") };
+    let guard = shared.get(second).lock_owned().expect("no deadlock");
+    let enter = move |shared: &Shared| {
+        if let Some(_guard) = shared.get(mine).try_lock().expect("no deadlock") {
+            shared.a.write();
+        }
+    };
+    let other = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            step("acquires both");
+            let names = ["a", "b"];
+            if shared.locks.acquire_all(&names, Wait::For(soon())).expect("no deadlock") {
+                // The first may have been released meanwhile.
+                let _ = shared.locks.release_all(&names);
+            } else {
+                enter(&shared);
+            }
+        })
+    };
+    step("releases the first");
+    assert!(shared.get(mine).release().is_err(), "a hold was ended that is not complete");
+    enter(&shared);
+    drop(guard);
+    let _ = shared.get(mine).release();
+    other.join().expect("a model's threads do not panic");
+    shared.finish();
+}
+
+/// Which of the two everybody takes first: the hash knows.
+fn a_comes_first(shared: &Shared) -> bool {
+    let _guard = shared.get("b").lock_owned().expect("no deadlock");
+    let mut all = Box::pin(shared.locks.lock_all_async(&["a", "b"]));
+    assert!(poll(all.as_mut()).is_pending());
+    shared.get("a").locked().expect("nothing fails here")
+}
+
 fn cancelled_all(budget: u16) {
     let shared = Shared::new(budget);
     let cancelled = |shared: &Shared| {
@@ -368,6 +409,15 @@ pub fn models(suite: &mut Suite) {
         opposite_orders,
     );
     add("roll-back", all, 2, "lock_all · get, lock; twice", "timeout", TWO_THREADS, roll_back);
+    add(
+        "release-unfinished",
+        record,
+        2,
+        "acquire_all, try · release, try, release",
+        "timeout",
+        TWO_THREADS,
+        release_unfinished,
+    );
     add("cancelled-all", all, 2, "lock_all_async", "cancel", TWO_THREADS, cancelled_all);
     let outlived = "handles outlive the manager, and the table goes with the last of them";
     add("abandoned", outlived, 2, "drop of two handles", "the manager's end", UNBOUNDED, abandoned);

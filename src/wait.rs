@@ -66,6 +66,15 @@ impl Wait {
         }
     }
 
+    /// Whether there is no time left for another attempt, if the end is [fixed](Self::begun).
+    pub(crate) fn is_over(self) -> bool {
+        match self.begin() {
+            Patience::None => true,
+            Patience::Endless => false,
+            Patience::Until(deadline) => deadline <= Instant::now(),
+        }
+    }
+
     /// What this means to a wait that begins now.
     pub(crate) fn begin(self) -> Patience {
         match self {

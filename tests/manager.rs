@@ -318,6 +318,37 @@ fn all_or_nothing() -> Outcome {
 }
 
 #[test]
+fn nobody_else_ends_a_hold_of_an_acquire_all_that_is_not_done() -> Outcome {
+    let locks = LockManager::local();
+    let names = ["x", "y"];
+    let guard = locks.get_lock("x")?.lock_owned()?;
+    let mut all = Box::pin(locks.lock_all_async(&names));
+    assert!(poll(all.as_mut()).is_pending());
+    // Which of them is taken first is known to the hash alone.
+    let (first, second) = if locks.get_lock("y")?.locked()? { ("y", "x") } else { ("x", "y") };
+    drop((all, guard));
+    let lock = locks.get_lock(first)?;
+    let guard = locks.get_lock(second)?.lock_owned()?;
+    thread::scope(|scope| -> Outcome {
+        let acquiring = scope.spawn(|| locks.acquire_all(&names, AGES.into()));
+        while !lock.locked()? {
+            thread::yield_now();
+        }
+        let ended = lock.release();
+        drop(guard);
+        assert!(acquiring.join().map_err(|_| "a panic")??);
+        assert!(matches!(ended, Err(LockError::NotHeld { .. })), "{ended:?}");
+        Ok(())
+    })?;
+    lock.release()?;
+    locks.get_lock(second)?.release()?;
+    // One permit each is left.
+    let _all = locks.lock_all(&names, Wait::Never)?.ok_or("free")?;
+    assert!(lock.try_lock()?.is_none() && locks.get_lock(second)?.try_lock()?.is_none());
+    Ok(())
+}
+
+#[test]
 fn release_all_releases_what_is_held_and_names_the_rest() -> Outcome {
     let locks = LockManager::local();
     assert!(locks.acquire_all(&["a", "b"], Wait::Never)?);

@@ -8,6 +8,7 @@
 //!
 //! In Redis each name would cost a round trip, and whoever dies in between would hold up the others
 //! for a lease. So there one script takes all or none, unless the manager was told to go one by one.
+//! Then a lease can end while a later name is waited for, and all begins anew.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -72,9 +73,10 @@ impl All {
         remote.filter(|locks| locks.first().is_some_and(|lock| !lock.takes_one_by_one()))
     }
 
-    /// Takes all of them for holds without a guard, or none.
+    /// Takes all of them for holds without a guard, or none. Nobody else can end a hold before all
+    /// are taken: until then they are ours to give back.
     pub(super) fn acquire(mut self, wait: Wait) -> Result<bool, LockError> {
-        let entered = self.enter(wait, ManagedLock::enter_to_stay)?;
+        let entered = self.enter(wait)?;
         if entered {
             for Part { held, lock, .. } in &mut self.parts {
                 held.take().into_iter().for_each(|held| lock.stay(held));
@@ -85,26 +87,44 @@ impl All {
 
     /// Takes all of them, or none.
     pub(super) fn lock(mut self, wait: Wait) -> Result<Option<AllGuard>, LockError> {
-        Ok(self.enter(wait, ManagedLock::enter)?.then_some(AllGuard { all: self }))
+        Ok(self.enter(wait)?.then_some(AllGuard { all: self }))
     }
 
-    fn enter(
-        &mut self,
-        wait: Wait,
-        enter: impl Fn(&ManagedLock, Wait) -> Result<Option<Entered>, LockError>,
-    ) -> Result<bool, LockError> {
+    fn enter(&mut self, wait: Wait) -> Result<bool, LockError> {
         if let Some(locks) = self.at_once() {
             let leases = remote::enter_all(&locks, wait)?;
             return Ok(leases.map(|leases| self.hold(leases)).is_some());
         }
         let wait = wait.begun();
-        for part in &mut self.parts {
-            part.held = enter(&part.lock, wait)?;
-            if part.held.is_none() {
+        loop {
+            for part in &mut self.parts {
+                part.held = part.lock.enter(wait)?;
+                if part.held.is_none() {
+                    return Ok(false);
+                }
+            }
+            if self.are_valid() {
+                return Ok(true);
+            }
+            if wait.is_over() {
                 return Ok(false);
             }
+            self.give_back();
         }
-        Ok(true)
+    }
+
+    /// Whether no lease has ended. One can while the later ones are waited for.
+    fn are_valid(&self) -> bool {
+        self.leases().all(|lease| lease.is_valid())
+    }
+
+    fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.parts.iter().filter_map(|part| part.held.as_ref()?.lease())
+    }
+
+    /// Gives the leases back, of which one has ended.
+    fn give_back(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.held = None);
     }
 
     /// Takes all of them, or, if the future is dropped before, none.
@@ -114,10 +134,15 @@ impl All {
             self.hold(leases);
             return Ok(AllGuard { all: self });
         }
-        for part in &mut self.parts {
-            part.held = Some(part.lock.enter_async().await?);
+        loop {
+            for part in &mut self.parts {
+                part.held = Some(part.lock.enter_async().await?);
+            }
+            if self.are_valid() {
+                return Ok(AllGuard { all: self });
+            }
+            self.give_back();
         }
-        Ok(AllGuard { all: self })
     }
 
     fn hold(&mut self, leases: Vec<Lease>) {
@@ -151,15 +176,14 @@ impl AllGuard {
     /// [`ManagedGuard::is_valid`](crate::ManagedGuard::is_valid).
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        let mut leases = self.all.parts.iter().filter_map(|part| part.held.as_ref()?.lease());
-        leases.all(|lease| lease.is_valid())
+        self.all.are_valid()
     }
 
     /// What there is to know and to do about the lease of each lock in Redis, in the order of
     /// [`names`](Self::names). None in this process.
     #[cfg(all(feature = "redis", not(loom)))]
     pub fn leases(&self) -> impl Iterator<Item = &crate::RedisGuard> {
-        self.all.parts.iter().filter_map(|part| part.held.as_ref()?.lease().map(|lease| &**lease))
+        self.all.leases().map(|lease| &**lease)
     }
 
     /// Releases, and tells what a drop cannot: whether all locks in Redis were held to the end.

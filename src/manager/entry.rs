@@ -71,7 +71,13 @@ impl Entry {
         self.holder.store(holder.0, order::RECORD.get());
     }
 
-    /// Ends a hold that somebody owns: a guard.
+    /// The caller, who holds the gate as `holder`, gives the hold up to whoever calls
+    /// [`end_acquired`](Self::end_acquired) first. Until here nobody else changes the record.
+    pub(super) fn record_acquired(&self, holder: Holder) {
+        self.holder.store(holder.acquiring().0, order::RECORD.get());
+    }
+
+    /// Ends a hold that somebody owns: a guard, or a call that wants more locks than it has yet.
     #[inline]
     pub(super) fn leave(&self) {
         // Before the permit: the next holder records itself after it has entered.

@@ -143,15 +143,6 @@ impl ManagedLock {
         }
     }
 
-    /// The same, for a hold that will [`stay`](Self::stay).
-    #[inline]
-    pub(super) fn enter_to_stay(&self, wait: Wait) -> Result<Option<Entered>, LockError> {
-        match &self.0 {
-            Place::Local(lock) => Ok(lock.enter_to_stay(wait)?.then_some(Entered::HERE)),
-            Place::Remote(lock) => Ok(lock.enter(wait)?.map(Entered::from)),
-        }
-    }
-
     /// Takes the lock as a task.
     pub(super) async fn enter_async(&self) -> Result<Entered, LockError> {
         match &self.0 {
@@ -168,11 +159,11 @@ impl ManagedLock {
         }
     }
 
-    /// From here on the hold belongs to nobody, until [`release`](BaseLock::release).
-    #[inline]
+    /// From here on a hold that was entered belongs to nobody, until [`release`](BaseLock::release).
     pub(super) fn stay(&self, entered: Entered) {
-        if let (Place::Remote(lock), Some(lease)) = (&self.0, entered.lease) {
-            lock.keep(lease);
+        match (&self.0, entered.lease) {
+            (Place::Local(lock), _) => lock.stay(),
+            (Place::Remote(lock), lease) => lease.into_iter().for_each(|lease| lock.keep(lease)),
         }
     }
 
@@ -300,8 +291,10 @@ impl ManagedLock {
 
 impl BaseLock for ManagedLock {
     fn acquire(&self, wait: Wait) -> Result<bool, LockError> {
-        let entered = self.enter_to_stay(wait)?;
-        Ok(entered.map(|entered| self.stay(entered)).is_some())
+        match &self.0 {
+            Place::Local(lock) => lock.enter_to_stay(wait),
+            Place::Remote(lock) => Ok(lock.enter(wait)?.map(|lease| lock.keep(lease)).is_some()),
+        }
     }
 
     fn release(&self) -> Result<(), LockError> {

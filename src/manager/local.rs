@@ -76,10 +76,15 @@ impl LocalHandle {
         self.enter_as(self.thread(), wait)
     }
 
-    /// The same, for a hold that belongs to no guard.
+    /// The same, for a hold that belongs to nobody from its beginning: others may end it.
     #[inline]
     pub(super) fn enter_to_stay(&self, wait: Wait) -> Result<bool, LockError> {
         self.enter_as(self.thread().acquiring(), wait)
+    }
+
+    /// The hold that was [entered](Self::enter) belongs to nobody from here on.
+    pub(super) fn stay(&self) {
+        self.entry().record_acquired(self.thread());
     }
 
     /// Enters the gate as a task, if that is possible at once.

@@ -7,8 +7,8 @@ sites! {
     TAKE_LATCH = Acquire;
     /// A latch is freed. Pairs with [`TAKE_LATCH`].
     FREE_LATCH = Release;
-    /// A holder records itself after it has entered. Pairs with [`END_ACQUIRED`], and with whoever
-    /// asks for the time of the hold.
+    /// A holder records itself after it has entered, and later that others may end its hold. Pairs
+    /// with [`END_ACQUIRED`], and with whoever asks for the time of the hold.
     RECORD = Release;
     /// `release` takes away the record of a hold, and gives back its permit only after it was
     /// taken. Pairs with [`RECORD`].

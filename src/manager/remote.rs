@@ -203,7 +203,9 @@ impl LockManagerBuilder {
     /// For names in several slots of a cluster; and for many names that are in great demand, which
     /// the script may wait for long: it holds nothing while it waits, so that those who want fewer
     /// names go first again and again. One after another, each wait has a place in a queue; the
-    /// price is that a call holds some names while it waits for others.
+    /// price is that a call holds some names while it waits for others. If the lease of one ends
+    /// meanwhile, all are given back, and the call begins anew, unless its time is over: choose a
+    /// [`ttl`](Self::ttl) that is longer than such waits, or [`renew`](Self::renew).
     pub fn one_by_one(mut self) -> Self {
         self.remote.one_by_one = true;
         self

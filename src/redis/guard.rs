@@ -110,7 +110,8 @@ impl RedisGuard {
     }
 
     /// Calls `callback` when the lock is lost, on a thread of its own; at once and on this thread if
-    /// it is lost already. Never after a release.
+    /// it is lost already. Never after a release. A panic in a callback on that other thread is
+    /// reported by the panic hook, and keeps nobody else from being called.
     pub fn on_lost(&self, callback: impl FnOnce(Loss) + Send + 'static) {
         self.grant.cell.on_lost(Box::new(callback));
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -54,13 +54,15 @@ pub struct RedisSource {
 
 struct Inner {
     setup: Setup,
-    inbox: OnceLock<Result<UnboundedSender<Message>, RedisError>>,
+    inbox: OnceLock<UnboundedSender<Message>>,
+    /// Held by whoever starts the driver. What could not be started is tried again the next time.
+    starting: Mutex<()>,
     last_ask: AtomicU64,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(Ok(inbox)) = self.inbox.get() {
+        if let Some(inbox) = self.inbox.get() {
             // If the driver is gone, there is nothing to close.
             let _ = inbox.send(Message::Close);
         }
@@ -163,11 +165,17 @@ impl RedisSource {
     }
 
     fn inbox(&self) -> Result<&UnboundedSender<Message>, RedisError> {
-        let start = || {
-            let setup = self.inner.setup.clone();
-            driver::start(setup).map_err(|error| RedisError::Driver(Arc::new(error)))
-        };
-        self.inner.inbox.get_or_init(start).as_ref().map_err(Clone::clone)
+        let Inner { setup, inbox, starting, .. } = &*self.inner;
+        if let Some(inbox) = inbox.get() {
+            return Ok(inbox);
+        }
+        let _starting = starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inbox) = inbox.get() {
+            return Ok(inbox);
+        }
+        let started = driver::start(setup.clone());
+        let started = started.map_err(|error| RedisError::Driver(Arc::new(error)))?;
+        Ok(inbox.get_or_init(|| started))
     }
 }
 
@@ -288,7 +296,8 @@ impl RedisSourceBuilder {
             connect_timeout: self.connect_timeout,
             prefix: self.channel_prefix,
         };
-        let (inbox, last_ask) = (OnceLock::new(), AtomicU64::new(0));
-        RedisSource { inner: Arc::new(Inner { setup, inbox, last_ask }) }
+        let (inbox, starting) = (OnceLock::new(), Mutex::default());
+        let inner = Inner { setup, inbox, starting, last_ask: AtomicU64::new(0) };
+        RedisSource { inner: Arc::new(inner) }
     }
 }

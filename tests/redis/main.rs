@@ -10,6 +10,7 @@ mod losing;
 mod manager;
 #[path = "../names/mod.rs"]
 mod names;
+mod outside;
 mod process;
 mod proxy;
 mod server;

@@ -353,6 +353,58 @@ fn names_of_several_slots_are_refused_before_anything_is_sent() {
     assert!(matches!(refused, Err(LockError::Redis(RedisError::Unreachable(_)))), "{refused:?}");
 }
 
+/// The first name's lease ends while the second is waited for, and somebody else takes the first.
+#[test]
+fn one_by_one_begins_anew_when_a_lease_has_ended() {
+    type Call = fn(&LockManager) -> bool;
+    let server = Server::start();
+    let with = || LockManager::builder().redis(server.client()).one_by_one();
+    let locks = with().ttl(400 * MS).build().unwrap();
+    let others = with().build().unwrap();
+    let take = |name: &str| others.get_lock(name).unwrap().lock_owned().unwrap();
+    let calls: [(Call, bool); 4] = [
+        (|locks| locks.acquire_all(&["a", "b"], Wait::Forever).unwrap(), true),
+        (|locks| locks.lock_all(&["a", "b"], Wait::Forever).unwrap().is_some(), true),
+        (|locks| pollster::block_on(locks.lock_all_async(&["a", "b"])).is_ok(), true),
+        (|locks| locks.acquire_all(&["a", "b"], (2_000 * MS).into()).unwrap(), false),
+    ];
+    for (call, in_the_end) in calls {
+        let second = take("b");
+        thread::scope(|scope| {
+            let calling = scope.spawn(|| call(&locks));
+            until("it waits for the second", || server.look().waiters("b") == 1);
+            let first = take("a");
+            second.release().unwrap();
+            until("it waits for the first again, and holds nothing", || {
+                calling.is_finished() || server.look().waiters("a") == 1 && free(&server, &["b"])
+            });
+            assert!(first.is_valid());
+            if in_the_end {
+                assert!(!calling.is_finished(), "it was told that it holds both");
+                first.release().unwrap();
+            }
+            assert_eq!(calling.join().unwrap(), in_the_end);
+        });
+        let _ = locks.release_all(&["a", "b"]);
+        locks.cleanup().unwrap();
+        assert!(free(&server, &["a", "b"]) && locks.is_empty());
+        others.cleanup().unwrap();
+    }
+}
+
+/// Each name takes longer than a lease lasts, and there is no time for another attempt.
+#[test]
+fn one_by_one_gives_up_when_a_lease_has_ended_and_the_time_is_over() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port());
+    let locks = through(&proxy).ttl(50 * MS).one_by_one().build().unwrap();
+    locks.info("a").unwrap();
+    proxy.delay(30 * MS);
+    assert!(!locks.acquire_all(&["a", "b"], Wait::Never).unwrap());
+    locks.cleanup().unwrap();
+    assert!(free(&server, &["a", "b"]) && locks.is_empty());
+}
+
 #[test]
 fn a_lease_that_ends_is_told() {
     let server = Server::start();

@@ -1,12 +1,14 @@
 //! What a guard and the driver share about one hold.
 
 use std::fmt;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use super::clock;
+use super::outside::contain;
 use crate::redis::error::Loss;
 use crate::redis::lease::Moment;
 
@@ -70,18 +72,20 @@ impl Cell {
         self.end();
         let mut watch = self.watch();
         watch.loss.get_or_insert(loss);
-        let wakers = std::mem::take(&mut watch.wakers);
-        let callbacks = std::mem::take(&mut watch.callbacks);
+        let wakers = mem::take(&mut watch.wakers);
+        let callbacks = mem::take(&mut watch.callbacks);
         drop(watch);
         for (_, waker) in wakers {
-            waker.wake();
+            contain(|| waker.wake());
         }
         if !callbacks.is_empty() {
-            // Not on the driver's thread: what a callback does may wait for the driver.
-            let run = move || callbacks.into_iter().for_each(|callback| callback(loss));
+            // Not on the driver's thread: what a callback does may wait for the driver. A panic in
+            // one keeps none of the others from being called.
+            let call = move |callback: Callback| contain(|| callback(loss));
+            let run = move || callbacks.into_iter().for_each(call);
             let thread = thread::Builder::new().name("warded-on-lost".to_owned());
             // Without a thread there is nobody left who could call; `lost` and `is_valid` tell.
-            let _ = thread.spawn(run);
+            contain(|| drop(thread.spawn(run)));
         }
     }
 
@@ -109,18 +113,26 @@ impl Cell {
     }
 
     pub(crate) fn poll_lost(&self, future: u64, cx: &Context<'_>) -> Poll<Loss> {
+        // Cloning and dropping a waker is somebody's code: it runs before the lock is taken, and
+        // after it is freed, which is in the reverse order of these two.
+        let mut waker = cx.waker().clone();
         let mut watch = self.watch();
         if let Some(loss) = watch.loss {
             return Poll::Ready(loss);
         }
         match watch.wakers.iter_mut().find(|(number, _)| *number == future) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => watch.wakers.push((future, cx.waker().clone())),
+            Some((_, known)) => mem::swap(known, &mut waker),
+            None => watch.wakers.push((future, waker)),
         }
         Poll::Pending
     }
 
     pub(crate) fn leave(&self, future: u64) {
-        self.watch().wakers.retain(|(number, _)| *number != future);
+        let mut watch = self.watch();
+        let place = watch.wakers.iter().position(|(number, _)| *number == future);
+        let left = place.map(|place| watch.wakers.swap_remove(place));
+        drop(watch);
+        // Somebody's code.
+        drop(left);
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod cell;
 pub(crate) mod clock;
 mod cluster;
 mod link;
+mod outside;
 pub(crate) mod slot;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use tokio::time::Sleep;
 use self::cell::Cell;
 pub use self::link::RedisServer;
 use self::link::{BATCH, Found, Link};
+use self::outside::contain;
 use self::slot::{Grant, Outcome, Slot};
 use super::client::{
     Action, Answer, AskId, CallId, Client, Event, Granted, HoldId, NodeId, Reply, Request, Temper,
@@ -371,7 +373,8 @@ impl Driver {
 
     fn forget_cell(&mut self, event: &Event) {
         if let Event::Release { hold, .. } | Event::Leak { hold } = event {
-            self.cells.remove(hold);
+            // Its callbacks, which are dropped with it, may own anything.
+            contain(|| drop(self.cells.remove(hold)));
         }
     }
 

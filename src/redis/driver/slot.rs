@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use super::cell::Cell;
+use super::outside::contain;
 use crate::redis::client::{Answer, Attempt, HoldId};
 
 /// An answer, with what belongs to a grant.
@@ -66,31 +67,33 @@ impl Slot {
         }
         if let State::Waiting(waker) = mem::replace(&mut *state, State::Full(outcome)) {
             drop(state);
-            waker.wake();
+            contain(|| waker.wake());
         }
         None
     }
 
     /// The caller's look.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
+        // Cloning and dropping a waker is somebody's code: it runs before and after the lock is held.
+        let waiting = State::Waiting(cx.waker().clone());
         let mut state = self.state();
-        match mem::replace(&mut *state, State::Left) {
+        let before = match &*state {
+            State::Empty | State::Waiting(_) => mem::replace(&mut *state, waiting),
+            State::Full(_) | State::Left => mem::replace(&mut *state, State::Left),
+        };
+        drop(state);
+        match before {
             State::Full(outcome) => Poll::Ready(outcome),
-            State::Waiting(waker) if waker.will_wake(cx.waker()) => {
-                *state = State::Waiting(waker);
-                Poll::Pending
-            }
-            State::Empty | State::Waiting(_) => {
-                *state = State::Waiting(cx.waker().clone());
-                Poll::Pending
-            }
             State::Left => Poll::Ready(Outcome::Gone),
+            State::Empty | State::Waiting(_) => Poll::Pending,
         }
     }
 
     /// The caller leaves. What had been answered by then is given back.
     pub(crate) fn leave(&self) -> Option<Outcome> {
-        match mem::replace(&mut *self.state(), State::Left) {
+        // A statement of its own: the waker is dropped when the lock is free.
+        let before = mem::replace(&mut *self.state(), State::Left);
+        match before {
             State::Full(outcome) => Some(outcome),
             State::Empty | State::Waiting(_) | State::Left => None,
         }
@@ -105,18 +108,21 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
             self.0.unpark();
         }
     }
-    thread_local! {
-        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    fn unpark() -> Waker {
+        Waker::from(Arc::new(Unpark(thread::current())))
     }
+    thread_local! {
+        static WAKER: Waker = unpark();
+    }
+    // A thread that ends, in whose locals guards are dropped, may have dropped this one before.
+    let waker = WAKER.try_with(Waker::clone).unwrap_or_else(|_| unpark());
+    let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
-    WAKER.with(|waker| {
-        let mut cx = Context::from_waker(waker);
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-                return output;
-            }
-            // A wake-up that is left over from before is one more look, no more.
-            thread::park();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
         }
-    })
+        // A wake-up that is left over from before is one more look, no more.
+        thread::park();
+    }
 }

@@ -25,6 +25,7 @@ const LATCH: &str = "src/manager/latch.rs";
 const TABLE: &str = "src/manager/table.rs";
 const ENTRY: &str = "src/manager/entry.rs";
 const ALL: &str = "src/manager/all.rs";
+const HANDLE: &str = "src/manager/handle.rs";
 const DEADLOCK: &str = "src/manager/deadlock.rs";
 
 pub const BUGS: &[Bug] = &[
@@ -570,22 +571,29 @@ pub const BUGS: &[Bug] = &[
     Bug {
         bug: "several names are taken in the order in which they are said",
         file: ALL,
-        right: "self.parts.sort_unstable_by(|one, other| one.lock.key().cmp(other.lock.key()));",
+        right: "self.parts.sort_unstable_by(Part::order);",
         wrong: "",
         models: "manager/opposite-orders/",
     },
     Bug {
         bug: "whoever cannot have all keeps some",
         file: ALL,
-        right: "        if self.held {",
-        wrong: "        if self.held && std::thread::panicking() {",
+        right: "        if self.held.is_some() {",
+        wrong: "        if self.held.is_some() && std::thread::panicking() {",
         models: "manager/roll-back/",
+    },
+    Bug {
+        bug: "others can end what whoever wants several has so far",
+        file: HANDLE,
+        right: "Place::Local(lock) => Ok(lock.enter(wait)?.then_some(Entered::HERE)),",
+        wrong: "Place::Local(lock) => Ok(lock.enter_to_stay(wait)?.then_some(Entered::HERE)),",
+        models: "manager/release-unfinished/",
     },
     Bug {
         bug: "a task that wants several does not note what it has",
         file: ALL,
-        right: "            part.held = true;",
-        wrong: "",
+        right: "part.held = Some(part.lock.enter_async().await?);",
+        wrong: "let _ = part.lock.enter_async().await?;",
         models: "manager/cancelled-all/",
     },
     Bug {
