@@ -13,7 +13,8 @@ use warded::{
 };
 
 use crate::harness::{
-    About, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_LOOKING_BACK, TWO_THREADS, UNBOUNDED,
+    AT_LENGTH, About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Extent, Suite, THREE_THREADS, TWO_THREADS,
+    UNBOUNDED,
 };
 use crate::steps::{Protected, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
@@ -235,6 +236,13 @@ fn two_cycles<L: Exclusive>(budget: u16) {
 }
 
 fn three_threads<L: Exclusive>(budget: u16) {
+    let shared = Protected::new(L::with_budget(budget));
+    beside(&shared, &[blocking, blocking], blocking);
+    assert_eq!(shared.data.read(), 3);
+    finish(&shared);
+}
+
+fn three_threads_twice<L: Exclusive>(budget: u16) {
     let shared = Protected::new(L::with_budget(budget));
     beside(&shared, &[blocking_twice, blocking_twice], blocking_twice);
     assert_eq!(shared.data.read(), 6);
@@ -470,7 +478,16 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
     );
     add("one-awaited", ALONE, 2, "lock; lock awaited", "none", UNBOUNDED, one_awaited::<L>);
     add("two-cycles", ALONE, 2, "lock twice each", "none", TWO_THREADS, two_cycles::<L>);
-    add("three-threads", ALONE, 3, "lock twice each", "none", THREE_THREADS, three_threads::<L>);
+    add("three-threads", ALONE, 3, "lock each", "none", THREE_THREADS, three_threads::<L>);
+    add(
+        "three-threads-twice",
+        ALONE,
+        3,
+        "lock twice each",
+        "none",
+        AT_LENGTH,
+        three_threads_twice::<L>,
+    );
     add(
         "attempts",
         ALONE,
@@ -549,7 +566,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         2,
         "a future at the head; lock polled once, twice each",
         "newcomers that queue and leave",
-        TWO_LOOKING_BACK,
+        BESIDE_A_FUTURE,
         overtaking_and_leaving::<L>,
     );
     add(
@@ -567,7 +584,7 @@ fn all_of<L: Exclusive>(suite: &mut Suite) {
         2,
         "a future at the head locks; lock polled twice, and awaited; twice",
         "polls without reason",
-        TWO_LOOKING_BACK,
+        BESIDE_A_FUTURE,
         in_turn::<L>,
     );
 }

@@ -131,7 +131,23 @@ pub const TWO_LOOKING_BACK: &[Extent] = &[
     },
 ];
 
-/// For three threads.
+/// For two threads beside a future at the head, which look more than once before they go.
+pub const BESIDE_A_FUTURE: &[Extent] = &[
+    Extent {
+        tier: Tier::Fast,
+        weak_without_budget: Bound::Preemptions(1),
+        weak: Bound::Preemptions(1),
+        strong: Bound::Preemptions(2),
+    },
+    Extent {
+        tier: Tier::Full,
+        weak_without_budget: Bound::Preemptions(2),
+        weak: Bound::Preemptions(2),
+        strong: Bound::Preemptions(4),
+    },
+];
+
+/// For three threads, and for two that want two locks each.
 pub const THREE_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
@@ -154,6 +170,9 @@ pub const CROWDED: &[Extent] = &[
     THREE_THREADS_AT_LENGTH,
 ];
 
+/// For three threads with two cycles each.
+pub const AT_LENGTH: &[Extent] = &[THREE_THREADS_AT_LENGTH];
+
 const THREE_THREADS_AT_LENGTH: Extent = Extent {
     tier: Tier::Full,
     weak_without_budget: Bound::Preemptions(1),
@@ -165,15 +184,15 @@ const THREE_THREADS_AT_LENGTH: Extent = Extent {
 pub const PROGRAMS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(0),
-        weak: Bound::Preemptions(0),
-        strong: Bound::Preemptions(1),
-    },
-    Extent {
-        tier: Tier::Full,
         weak_without_budget: Bound::Preemptions(1),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
+    },
+    Extent {
+        tier: Tier::Full,
+        weak_without_budget: Bound::Preemptions(2),
+        weak: Bound::Preemptions(2),
+        strong: Bound::Preemptions(3),
     },
 ];
 
@@ -343,6 +362,12 @@ impl Variant {
                 (Err(why), Some(running)) => return Err(running.report(&why).into()),
             }
         }
+        // Loom#392: some shapes end the exploration after the first execution.
+        if executions == programs.len() as u64 {
+            let why = "only one execution was explored";
+            self.record(executions, seconds, Some(why));
+            return Err(why.into());
+        }
         self.record(executions, seconds, None);
         Ok(())
     }
@@ -439,8 +464,6 @@ impl Explored {
         let (begun, finished) = (self.executions(), self.counts.finished.load(Ordering::Relaxed));
         match &self.panic {
             Some(panic) => Err(panic.clone()),
-            // Loom#392: some shapes end the exploration after the first execution.
-            None if begun == 1 => Err("only one execution was explored".to_owned()),
             None if finished != begun => Err(format!("{finished} of {begun} executions finished")),
             None => Ok(()),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use warded::model::Pristine;
 use warded::{BaseSemaphore, LocalSemaphore, PermitError, Wait};
 
-use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, TWO_THREADS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
@@ -341,7 +341,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "2 of 2 permits twice; 1 twice; 1 awaited twice",
         "none",
-        THREE_THREADS,
+        CROWDED,
         many_against_two_few,
     );
     add(
@@ -359,7 +359,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "2 of 2 permits given back, try 1 and keep it; 1 twice each",
         "a newcomer after two were called",
-        THREE_THREADS,
+        CROWDED,
         recalled,
     );
     add(
@@ -416,7 +416,7 @@ pub fn models(suite: &mut Suite) {
         TWO_THREADS,
         same_word_again,
     );
-    add("close", LIVE, 3, "closed; 1 twice; 1 awaited twice", "close", THREE_THREADS, close);
+    add("close", LIVE, 3, "closed; 1 twice; 1 awaited twice", "close", CROWDED, close);
     add("added", LIVE, 2, "1 added; 1 twice", "nobody gives back", TWO_THREADS, added);
     add(
         "added-to-many",

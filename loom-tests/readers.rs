@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warded::model::Pristine;
 use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
-use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, TWO_THREADS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
@@ -437,7 +437,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "read twice; write twice; write awaited twice",
         "none",
-        THREE_THREADS,
+        CROWDED,
         reader_and_two_writers,
     );
     add(
@@ -446,7 +446,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "read, read; write within a time, twice; read twice",
         "timeout",
-        THREE_THREADS,
+        CROWDED,
         writer_within_time,
     );
     add(
@@ -464,7 +464,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "read, read; write polled once, twice; read twice",
         "cancelled future",
-        THREE_THREADS,
+        CROWDED,
         writer_cancelled,
     );
     add(
@@ -518,7 +518,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "upgradable, upgrade, twice; write twice; read twice",
         "none",
-        THREE_THREADS,
+        CROWDED,
         upgrade_against_both,
     );
     add(
@@ -572,7 +572,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "upgradable, write, upgradable, twice; write; read twice",
         "none",
-        THREE_THREADS,
+        CROWDED,
         upgraded_and_back,
     );
     add(
@@ -581,7 +581,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "write, read, twice; write; read twice",
         "none",
-        THREE_THREADS,
+        CROWDED,
         downgrade,
     );
     add(

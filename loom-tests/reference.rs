@@ -235,7 +235,9 @@ impl Run {
                 let refused = self.refused(need).map(|why| over(why, &|_| {}));
                 let mut next = Vec::from_iter(refused);
                 if patience == Patience::None {
-                    next.push(over(Answer::Unavailable, &|_| {}));
+                    if next.is_empty() {
+                        next.push(over(Answer::Unavailable, &|_| {}));
+                    }
                 } else {
                     next.extend(self.newcomer_enters(thread, need, urgency, rules));
                     next.push(to(Stage::Queued { need, patience }, &|run| match urgency {

@@ -11,7 +11,9 @@
 //! 4. One attempt at a time has a lane of a name, and stamps only grow.
 //! 5. However many callers wait for the same lock, one of their attempts stands in the queue of the
 //!    server.
-//! 6. An attempt at several names is granted as one hold of each name, or not at all.
+//! 6. One extension of a hold at a time is under way: one that passed another would make it look
+//!    like a repeat, which changes nothing.
+//! 7. An attempt at several names is granted as one hold of each name, or not at all.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -351,6 +353,8 @@ enum Ear {
     Deaf,
     Asked,
     Listening,
+    /// Until the timer [`Timer::Listen`] rings, whoever waits.
+    Resting,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -453,6 +457,8 @@ struct Hold {
     since: Moment,
     /// The last extension's sequence number.
     seq: u64,
+    /// The extensions that are not answered, in the order of their numbers; only the first is sent.
+    extensions: VecDeque<CallId>,
     lost: Option<Loss>,
     /// The renewal or the check that is under way.
     care: Option<CallId>,
@@ -487,6 +493,8 @@ pub(crate) struct Client {
     /// Each server's time in µs, and when it was that.
     servers: HashMap<NodeId, (Moment, u64)>,
     last_stamp: u64,
+    /// The number of the last protected write.
+    last_write: u64,
     last_number: u64,
     asks: HashMap<AskId, Asked>,
     /// Boxed, because a tree moves its entries about.
@@ -521,6 +529,7 @@ impl Client {
             listens: 0,
             servers: HashMap::new(),
             last_stamp: 0,
+            last_write: 0,
             last_number: 0,
             asks: HashMap::new(),
             calls: BTreeMap::new(),
@@ -562,7 +571,7 @@ impl Client {
             Event::Lock { ask, terms, patience } => self.lock(now, ask, terms, patience, out),
             Event::Abandon { ask } => self.abandon(now, ask, out),
             Event::Release { hold, ask } => self.release(now, hold, ask, out),
-            Event::Leak { hold } => self.leak(hold),
+            Event::Leak { hold } => self.leak(hold, out),
             Event::TakeOver { ask, terms, passed } => self.take_over(now, ask, terms, passed, out),
             Event::Extend { hold, ask, more } => self.extend(now, hold, ask, more, out),
             Event::Status { ask, terms } => self.look(now, ask, Request::Status { terms }, out),
@@ -648,10 +657,10 @@ impl Client {
             let event = Event::Write { ask, key, fence, value };
             return self.come_later(now, ask, event, None, out);
         }
-        // A stamp's properties are what the number of a write needs: it grows here, and also when
-        // the lock is handed over to another process.
-        self.last_stamp = self.server_time(now).max(self.last_stamp + 1);
-        let request = Request::Write { key, fence, seq: self.last_stamp, value };
+        // Grows here, and also when the lock is handed over to another process. Stamps do not count:
+        // they are ahead of the server's time, and the other process knows none of them.
+        self.last_write = self.server_time(now).max(self.last_write + 1);
+        let request = Request::Write { key, fence, seq: self.last_write, value };
         self.look(now, ask, request, out);
     }
 
@@ -795,7 +804,7 @@ impl Client {
     }
 
     fn release(&mut self, now: Moment, id: HoldId, ask: Option<AskId>, out: &mut Vec<Action>) {
-        let Some(hold) = self.drop_hold(id) else {
+        let Some(hold) = self.drop_hold(id, out) else {
             // It was passed on or leaked before.
             if let Some(ask) = ask {
                 self.answer(ask, Answer::Released, out);
@@ -817,8 +826,8 @@ impl Client {
     }
 
     /// Stops everything that was done for a hold.
-    fn drop_hold(&mut self, id: HoldId) -> Option<Hold> {
-        let hold = self.holds.remove(&id)?;
+    fn drop_hold(&mut self, id: HoldId, out: &mut Vec<Action>) -> Option<Hold> {
+        let mut hold = self.holds.remove(&id)?;
         if let Some(at) = hold.check {
             self.timers.remove(&(at, Timer::Check(id)));
         }
@@ -829,6 +838,15 @@ impl Client {
         // arrives after the release finds the token gone.
         if let Some(call) = hold.care {
             self.forget_call(call);
+        }
+        // Those that were not sent yet never will be.
+        for call in hold.extensions.drain(..).skip(1) {
+            if let Some(Call { purpose: Purpose::Extend { ask: Some(ask), .. }, .. }) =
+                self.forget_call(call)
+            {
+                let loss = hold.lost.unwrap_or(Loss::Expired);
+                self.answer(ask, Answer::Failed(RedisError::Lost { loss }), out);
+            }
         }
         Some(hold)
     }
@@ -875,8 +893,8 @@ impl Client {
         self.timers.insert((moot, Timer::Moot(id)));
     }
 
-    fn leak(&mut self, id: HoldId) {
-        if let Some(hold) = self.drop_hold(id) {
+    fn leak(&mut self, id: HoldId, out: &mut Vec<Action>) {
+        if let Some(hold) = self.drop_hold(id, out) {
             self.lend(hold.lease.over(), hold.attempt);
         }
     }
@@ -1009,6 +1027,11 @@ impl Client {
     ) -> CallId {
         self.last_number += 1;
         let id = self.last_number;
+        if let Purpose::Extend { hold, .. } = &purpose
+            && let Some(hold) = self.holds.get_mut(hold)
+        {
+            hold.extensions.push_back(id);
+        }
         let (tries, failure, timers) = (0, None, Vec::new());
         let call = Call { request, purpose, first: now, sent: None, tries, failure, timers };
         self.calls.insert(id, Box::new(call));
@@ -1017,12 +1040,29 @@ impl Client {
         id
     }
 
-    /// Sends a call, if the link is up; else it is sent as soon as that is.
+    /// Sends a call, if the link is up; else it is sent as soon as that is. An extension also waits
+    /// for the one before it.
     fn transmit(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         if !matches!(self.link, Link::Up) {
             return self.need_link(out);
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
+        if let (Purpose::Extend { hold, .. }, Request::Extend { by, .. }) =
+            (&call.purpose, &call.request)
+            && let Some(hold) = self.holds.get_mut(hold)
+        {
+            if hold.extensions.front() != Some(&id) {
+                return;
+            }
+            match by {
+                Extension::AtLeast(time) => {
+                    hold.lease.ask_at_least(now, *time + hold.attempt.terms.grace);
+                }
+                // A repeat adds nothing.
+                Extension::Add(more) if call.tries == 0 => hold.lease.ask_to_add(*more),
+                Extension::Add(_) => {}
+            }
+        }
         call.sent = Some(now);
         call.tries += 1;
         self.sendings.push_back((now, id));
@@ -1039,6 +1079,16 @@ impl Client {
             self.timers.remove(timer);
         }
         Some(call)
+    }
+
+    /// An extension is over. The next one is sent, if this was the one under way.
+    fn end_extension(&mut self, now: Moment, id: HoldId, call: CallId, out: &mut Vec<Action>) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        let was_first = hold.extensions.front() == Some(&call);
+        hold.extensions.retain(|other| *other != call);
+        if was_first && let Some(&next) = hold.extensions.front() {
+            self.transmit(now, next, out);
+        }
     }
 
     /// The call has taken too long for whoever waits for it. Releases go on without them.
@@ -1069,14 +1119,17 @@ impl Client {
                     self.answer(ask, Answer::Failed(failure), out);
                 }
             }
-            Purpose::Extend { ask: Some(ask), .. } => {
-                // The extension may still happen, which hurts nobody: its answer counts.
-                let ask = *ask;
+            // The extension may still happen, which hurts nobody. A renewal comes again by itself.
+            Purpose::Extend { hold, ask } => {
+                let (hold, ask) = (*hold, *ask);
                 self.forget_call(id);
-                self.answer(ask, Answer::Failed(failure), out);
+                if let Some(ask) = ask {
+                    self.answer(ask, Answer::Failed(failure), out);
+                }
+                self.end_extension(now, hold, id, out);
             }
-            // Renewal and checks come again by themselves.
-            Purpose::Extend { ask: None, .. } | Purpose::Check(_) => {
+            // Checks come again by themselves.
+            Purpose::Check(_) => {
                 self.forget_call(id);
             }
             Purpose::Try { ask, .. } | Purpose::Look(ask) | Purpose::TakeOver { ask, .. } => {
@@ -1124,9 +1177,15 @@ impl Client {
         // A call that is forgotten was cleaned up when it was.
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(sent) = call.sent.take() else { return };
+        let is_release = matches!(call.purpose, Purpose::Release { .. });
         let reply = match reply {
             Ok(reply) => reply,
             Err(failure) if failure.passes() => return self.put_off(now, id, failure),
+            // Who releases is told at once, and the release goes on for as long as the lease does.
+            Err(failure) if is_release && failure.refuses_writes() => {
+                self.fail(now, id, failure.clone(), out);
+                return self.put_off(now, id, failure);
+            }
             Err(failure) => {
                 self.fail(now, id, failure.clone(), out);
                 if let Some(Call { request: Request::Release { attempt }, .. }) =
@@ -1168,6 +1227,7 @@ impl Client {
             }
             (Purpose::Extend { hold, ask }, Request::Extend { by, .. }, reply) => {
                 self.extended(now, trip, hold, ask, by, &reply, out);
+                self.end_extension(now, hold, id, out);
             }
             (Purpose::Check(hold), _, Reply::Status(status)) => {
                 self.checked(now, trip, hold, &status, out);
@@ -1334,8 +1394,12 @@ impl Client {
         self.timers.insert((end, Timer::End(id)));
         let (since, lost, care) = (trip.sent, None, None);
         let (check, end) = (Some(check), Some(end));
-        let (seq, held) = (generation * EXTENSIONS, attempt.clone());
-        self.holds.insert(id, Hold { attempt: held, lease, since, seq, lost, care, check, end });
+        let (seq, extensions) = (generation * EXTENSIONS, VecDeque::new());
+        let held = attempt.clone();
+        self.holds.insert(
+            id,
+            Hold { attempt: held, lease, since, seq, extensions, lost, care, check, end },
+        );
         Granted { hold: id, fence, valid_until, attempt, generation }
     }
 
@@ -1536,7 +1600,7 @@ impl Client {
         // All connections are new, and so may the servers be.
         self.servers.clear();
         self.observe(node, Trip { sent, received: now }, server);
-        // In the order of their beginnings: extensions are numbered.
+        // In the order of their beginnings.
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for id in calls {
             self.transmit(now, id, out);
@@ -1622,10 +1686,7 @@ impl Client {
     }
 
     fn deaf(&mut self, now: Moment) {
-        self.ear = Ear::Deaf;
-        if self.waiting.is_empty() {
-            return;
-        }
+        self.ear = Ear::Resting;
         self.timers.insert((now + backoff(self.listens), Timer::Listen));
         self.listens += 1;
     }
@@ -1664,9 +1725,13 @@ impl Client {
                     }
                 }
                 Timer::Listen => {
-                    if self.ear == Ear::Deaf && !self.waiting.is_empty() {
-                        self.ear = Ear::Asked;
-                        out.push(Action::Listen);
+                    if self.ear == Ear::Resting {
+                        if self.waiting.is_empty() {
+                            self.ear = Ear::Deaf;
+                        } else {
+                            self.ear = Ear::Asked;
+                            out.push(Action::Listen);
+                        }
                     }
                 }
                 Timer::Deadline(ask) => self.too_late(now, ask, out),

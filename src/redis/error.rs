@@ -194,6 +194,12 @@ impl RedisError {
         matches!(self, Self::Unreachable(_) | Self::Timeout { .. } | Self::Auth(_))
     }
 
+    /// Whether the server takes no writes now, of which it may recover: by a replica that comes back,
+    /// or by an administrator.
+    pub(crate) fn refuses_writes(&self) -> bool {
+        matches!(self, Self::OutOfMemory(_) | Self::Misconfigured(_) | Self::NoReplicas(_))
+    }
+
     /// Whether trying again may help without anybody doing anything.
     pub(crate) fn passes(&self) -> bool {
         matches!(

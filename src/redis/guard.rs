@@ -138,8 +138,8 @@ impl RedisGuard {
     ///
     /// # Errors
     /// [`RedisError::Lost`] if the lease was over: the work may have overlapped with another
-    /// holder's. [`RedisError::Unconfirmed`] if no answer came within the source's patience; the
-    /// release is sent again until it is answered or the lease is over.
+    /// holder's. [`RedisError::Unconfirmed`] if no answer came within the source's patience, or if
+    /// the server takes no writes now; the release is sent again until it is answered or the lease is over.
     pub fn release(self) -> Result<(), RedisError> {
         wait(self.release_async())
     }

@@ -46,8 +46,12 @@ pub(crate) struct Lease {
     /// The server keeps it at least until here, if its clock runs as ours does. Never later than
     /// what this client asked for, whatever a server whose clock was set back answers.
     end: Moment,
+    /// Its end if all that was asked for is done, also what is not answered.
+    asked: Moment,
     valid_until: Moment,
     grace: Duration,
+    /// When that was sent whose answer told the most recent state.
+    told: Moment,
 }
 
 /// When a request was sent and its answer came.
@@ -63,12 +67,23 @@ impl Lease {
     pub(crate) fn granted(trip: Trip, left: Duration, asked: Duration, grace: Duration) -> Self {
         let left = left.min(asked);
         let end = trip.sent + left;
-        Self { end, valid_until: validity(trip.sent, left, grace), grace }
+        let valid_until = validity(trip.sent, left, grace);
+        Self { end, asked: end, valid_until, grace, told: trip.sent }
     }
 
     /// A lease that another process was granted, of which an answer says that `left` is left.
     pub(crate) fn adopted(trip: Trip, left: Duration, grace: Duration) -> Self {
         Self::granted(trip, left, left, grace)
+    }
+
+    /// It is asked now to last at least `time` from now on, with grace.
+    pub(crate) fn ask_at_least(&mut self, now: Moment, time: Duration) {
+        self.asked = self.asked.max(now + time);
+    }
+
+    /// It is asked to last `more` than it would have.
+    pub(crate) fn ask_to_add(&mut self, more: Duration) {
+        self.asked = self.asked.max(self.end) + more;
     }
 
     /// It was asked to last at least `asked` from now on, with grace.
@@ -89,13 +104,16 @@ impl Lease {
     fn learn(&mut self, trip: Trip, left: Duration, latest: Moment) {
         let left = left.min(latest.since(trip.sent));
         let valid_until = validity(trip.sent, left, self.grace);
-        if trip.received + left < self.end {
+        let is_newer = trip.sent > self.told;
+        self.told = self.told.max(trip.sent);
+        if is_newer && trip.received + left < self.end {
             // Not even the slowest way back explains it: the server's clock was set forward, or
             // somebody else shortened the lease. The server is right about its own lease.
             self.end = trip.sent + left;
             self.valid_until = valid_until;
         } else {
-            // An earlier answer that travelled faster may know more; both are sound.
+            // An earlier answer that travelled faster may know more; both are sound. And one that was
+            // overtaken tells of a time before the lease was longer.
             self.end = self.end.max(trip.sent + left);
             self.valid_until = self.valid_until.max(valid_until);
         }
@@ -107,10 +125,10 @@ impl Lease {
     }
 
     /// From here on the server has forgotten the lease, unless its clock was set back: what is not
-    /// released by now needs no release any more.
+    /// released by now needs no release any more. An extension counts as done when it is asked for.
     pub(crate) fn over(&self) -> Moment {
         let span = Duration::from_secs(1);
-        self.end + span
+        self.end.max(self.asked) + span
     }
 }
 
@@ -172,5 +190,17 @@ mod tests {
         // The answer took a second; the lease was looked at after 900 of its 1,000 ms.
         lease.seen(trip(1_000, 2_000), (10_000 - 1_900) * MS);
         assert_eq!(lease.valid_until(), before);
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_takes_nothing_back() {
+        let mut lease = Lease::granted(trip(0, 1), 10_000 * MS, 10_000 * MS, Duration::ZERO);
+        lease.added(trip(1_000, 1_010), 69_000 * MS, 60_000 * MS);
+        let before = lease.valid_until();
+        lease.seen(trip(999, 1_020), 9_001 * MS);
+        assert_eq!(lease.valid_until(), before);
+        // One that is sent later is believed.
+        lease.seen(trip(1_030, 1_031), 1_000 * MS);
+        assert_eq!(lease.valid_until(), at(1_030 + 990));
     }
 }

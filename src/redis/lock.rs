@@ -13,6 +13,7 @@ use super::keys::Keys;
 use super::source::{RedisSource, failure};
 use crate::{BaseLock, Hold, LockError, LockInfo, Wait};
 
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(3600);
 const SHORTEST_TTL: Duration = Duration::from_millis(10);
 pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -304,10 +305,15 @@ impl RedisLock {
 
     /// Holds what was taken until [`BaseLock::release`].
     pub(crate) fn keep(&self, held: RedisGuard) {
-        // What was held before has run out, else this would not have been granted. Its guard's
-        // drop sends a release, which finds another's token and changes nothing.
-        let before = self.held().replace(held);
-        drop(before);
+        let mut kept = self.held();
+        // Two grants of one lock follow one another, so the other one has run out. That is this one
+        // if nobody looked at it for longer than its lease. The drop of its guard sends a release,
+        // which finds another's token and changes nothing.
+        let is_late =
+            kept.as_ref().is_some_and(|kept| kept.is_valid() && kept.fence() > held.fence());
+        let over = if is_late { Some(held) } else { kept.replace(held) };
+        drop(kept);
+        drop(over);
     }
 
     /// Gives up what was acquired if its lease is over by now. Whether it was.
@@ -465,7 +471,7 @@ impl RedisLockBuilder {
 
     /// After how long a waiter asks again that is told nothing; with wake-ups by pub/sub this
     /// doubles up to 1 s, with polling it stays (with a quarter of jitter). 100 ms unless set; more
-    /// than zero.
+    /// than zero, up to 1 h. A waiter also asks whenever a third of its `waiter_ttl` is over.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.retry_delay = delay;
         self
@@ -531,8 +537,9 @@ impl RedisLockBuilder {
             let why = format!("{:?} is not between 10 ms and 30 days", self.ttl);
             return Err(RedisError::option("ttl", why));
         }
-        if self.retry_delay.is_zero() {
-            return Err(RedisError::option("retry_delay", "it must be more than zero"));
+        if self.retry_delay.is_zero() || self.retry_delay > LONGEST_RETRY_DELAY {
+            let why = format!("{:?} is not more than zero and at most 1 h", self.retry_delay);
+            return Err(RedisError::option("retry_delay", why));
         }
         let ttl = ms(self.ttl);
         let grace = ms(self.grace.unwrap_or_else(|| (ttl / 10).min(Duration::from_secs(1))));

@@ -1,6 +1,7 @@
 """Exhaustive runs. Each line says whether the space was exhausted or cut, and by what bound."""
 from model import *
-PRUNE = [('acquire', 'us - FORGET', 'us')]            # forget lanes as early as the time check allows: the hardest case
+# Forget lanes as early as the time check allows: the hardest case.
+PRUNE = [('acquire', 'us - FORGET', 'us'), ('release', 'us - FORGET', 'us')]
 R = [
  ('lock 2x1 try, again 1, dup 1, 3 ticks', Locks, {}, dict(A='t', B='t'), dict(horizon=3)),
  ('lock 3x1 try, dup 1, 2 ticks', Locks, {}, dict(A='t', B='t', C='t'), dict(horizon=2, polls=0)),

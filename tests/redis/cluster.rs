@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::Client;
-use warded::{FencedKey, RedisError, RedisLock, RedisServer, RedisSource};
+use warded::{FencedKey, LockManager, RedisError, RedisLock, RedisServer, RedisSource, Wait};
 
 use super::server::{Server, free_port, lock_key, until};
 
@@ -391,4 +391,23 @@ fn one_node_of_a_cluster_is_not_the_cluster() {
     let nobody = RedisSource::from(RedisServer::cluster([]));
     let refused = RedisLock::new(&name, nobody).unwrap().try_lock();
     assert!(matches!(refused, Err(RedisError::Option { option: "nodes", .. })), "{refused:?}");
+}
+
+/// One script reaches one slot: names in several are refused before anything is sent, unless they
+/// are in one group, or taken one by one.
+#[test]
+fn several_names_of_a_cluster_are_taken_within_a_slot_or_one_by_one() {
+    let cluster = Cluster::start();
+    let names = cluster.names();
+    let locks = || LockManager::builder().redis(cluster.source());
+    let (apart, group) = (locks().build().unwrap(), locks().group("jobs").build().unwrap());
+    let one_by_one = locks().one_by_one().build().unwrap();
+    let refused = apart.lock_all(&names, Wait::Forever).unwrap_err();
+    assert!(refused.to_string().contains("slot"), "{refused}");
+    for locks in [group, one_by_one] {
+        let held = locks.lock_all(&names, Wait::Forever).unwrap().unwrap();
+        assert!(locks.lock_all(&names, Wait::Never).unwrap().is_none());
+        drop(held);
+        assert!(locks.lock_all(&names, Wait::Forever).unwrap().is_some());
+    }
 }

@@ -143,6 +143,23 @@ fn the_trait_object_holds_and_releases() {
     assert!(!lock.locked().unwrap());
 }
 
+/// The first grant is looked at only after its lease is over and the lock was acquired anew.
+#[test]
+fn an_acquire_that_is_looked_at_too_late_ends_no_later_hold() {
+    let server = Server::start();
+    let lock = server.builder("jobs").ttl(500 * MS).build().unwrap();
+    let mut late = pin!(lock.acquire_async(Wait::Forever));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(late.as_mut().poll(&mut cx).is_pending());
+    until("it is granted", || server.look().token("jobs").is_some());
+    until("its lease is over", || !lock.locked().unwrap());
+    assert!(lock.acquire(Wait::Never).unwrap());
+    assert!(lock.extend(Duration::from_secs(30)).unwrap());
+    assert!(matches!(late.as_mut().poll(&mut cx), Poll::Ready(Ok(true))));
+    lock.source().flush().unwrap();
+    assert!(lock.owned().unwrap());
+}
+
 #[test]
 fn a_second_lock_by_the_same_thread_waits_for_the_first_lease_to_end() {
     let server = Server::start();
@@ -198,6 +215,7 @@ fn the_builder_refuses_what_cannot_work() {
     refused("ttl", with().ttl(9 * MS).build());
     refused("ttl", with().ttl(Duration::from_secs(30 * 24 * 3600 + 1)).build());
     refused("retry_delay", with().retry_delay(Duration::ZERO).build());
+    refused("retry_delay", with().retry_delay(Duration::MAX).build());
     refused("prefix", with().prefix("a{b").build());
     refused("group", with().group("").build());
     refused("grace", with().grace(31_000 * MS).build());

@@ -11,12 +11,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use warded::{
     Backend, BaseLock, LockError, LockManager, LockManagerBuilder, LockOwner, ManagerError,
-    RedisError, RedisSource, Wait,
+    RedisError, RedisServer, RedisSource, Wait,
 };
 
 use super::names;
 use super::proxy::{Proxy, send_again};
-use super::server::{Server, until};
+use super::server::{Server, client, free_port, until};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -93,6 +93,7 @@ fn the_builder_says_what_is_wrong() {
     };
     refused("ttl", with().ttl(MS).build());
     refused("retry_delay", with().retry_delay(Duration::ZERO).build());
+    refused("retry_delay", with().retry_delay(Duration::MAX).build());
     refused("prefix", with().prefix("a{b").build());
     refused("group", with().group("").build());
     refused("owner", with().owner("x".repeat(257)).build());
@@ -379,6 +380,29 @@ fn one_by_one_gives_up_when_a_lease_has_ended_and_the_time_is_over() {
     assert!(!locks.acquire_all(&["a", "b"], Wait::Never).unwrap());
     locks.cleanup().unwrap();
     assert!(free(&server, &["a", "b"]) && locks.is_empty());
+}
+
+/// Nobody listens at the address of this cluster.
+#[test]
+fn names_of_several_slots_are_refused_before_anything_is_sent() {
+    let nowhere = || RedisServer::cluster([client(free_port())]);
+    let locks = LockManager::redis(nowhere()).unwrap();
+    for refused in [
+        locks.acquire_all(&["foo", "bar"], Wait::Forever).map(drop),
+        locks.lock_all(&["foo", "bar"], Wait::Never).map(drop),
+        pollster::block_on(locks.lock_all_async(&["foo", "bar"])).map(drop),
+    ] {
+        let Err(LockError::Redis(RedisError::SeveralSlots { names })) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(names, [("bar".to_owned(), 5_061), ("foo".to_owned(), 12_182)]);
+    }
+    assert!(locks.is_empty());
+    // One group is one slot, so that the cluster is asked.
+    let source = RedisSource::builder(nowhere()).patience(50 * MS).build().unwrap();
+    let locks = LockManager::builder().redis(source).group("g").build().unwrap();
+    let refused = locks.acquire_all(&["foo", "bar"], Wait::Never);
+    assert!(matches!(refused, Err(LockError::Redis(RedisError::Unreachable(_)))), "{refused:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use warded::RedisLock;
 
 use super::proxy::Proxy;
-use super::server::{Server, until};
+use super::server::{Server, lock_key, until};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -188,5 +188,25 @@ fn a_slow_network_makes_waiting_slow_and_nothing_else() {
                 }
             });
         }
+    });
+}
+
+/// Each client that waited leaves a field in the lock. Under a long lease nobody is granted who could
+/// clear them away.
+#[test]
+fn cancelled_waits_clear_away_what_others_left() {
+    let server = Server::start();
+    let _held = server.lock("jobs").lock().unwrap();
+    let old = server.look().fence("jobs") - 120_000_000;
+    let lanes: Vec<String> = (0..10).map(|number| format!("gone{number}:0")).collect();
+    for lane in &lanes {
+        server.look().run(&format!("HSET {} {lane} -{old}", lock_key("jobs")));
+    }
+    until("the old fields are gone", || {
+        let client = server.lock("jobs");
+        // On a slow machine the time may be over before the server is asked.
+        assert!(!matches!(client.try_lock_for(50 * MS), Ok(Some(_))));
+        client.source().flush().unwrap();
+        lanes.iter().all(|lane| server.look().field("jobs", lane).is_none())
     });
 }

@@ -6,6 +6,7 @@ mod mutants;
 mod page;
 mod proof;
 mod records;
+mod threads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -49,12 +50,15 @@ pub struct Args {
     /// Run the proof of the engine for any number of threads.
     #[arg(long, group = "instead", value_name = "HOW MUCH")]
     proof: Option<HowMuch>,
+    /// Run the primitives on real threads, under Miri and ThreadSanitizer.
+    #[arg(long, group = "instead")]
+    threads: bool,
     /// Run the fast tier, fail if the committed page says anything but what it shows, and write
     /// nothing.
     #[arg(long, group = "instead")]
     check: bool,
     /// Only the models, or planted bugs, whose name has this in it. The fast tier writes no page then.
-    #[arg(long, conflicts_with_all = ["orderings", "proof", "check"])]
+    #[arg(long, conflicts_with_all = ["orderings", "proof", "threads", "check"])]
     filter: Option<String>,
 }
 
@@ -68,6 +72,10 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(how_much) = args.proof {
         let steps = proof::run(root, how_much)?;
         return steps.into_iter().try_for_each(|step| keep(root, Record::Proof(step)));
+    }
+
+    if args.threads {
+        return threads::run(root, |ran| keep(root, Record::Threads(ran)));
     }
 
     let models = Models::build(root)?;

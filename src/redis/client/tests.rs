@@ -267,3 +267,159 @@ fn what_was_lost_with_one_server_of_a_cluster_is_sent_again() {
     let again = desk.tell(Event::Tick);
     assert!(matches!(again[..], [Action::Send { call, .. }] if call == lost), "{again:?}");
 }
+
+/// A holder writes and hands its lock over; the next process's write must not count as overtaken.
+#[test]
+fn writes_are_numbered_in_order_across_a_handover() {
+    fn number(desk: &mut Desk) -> u64 {
+        let (key, value): (Arc<str>, Arc<[u8]>) = ("k".into(), [].into());
+        match desk.tell(Event::Write { ask: 2, key, fence: 7, value })[..] {
+            [Action::Send { request: Request::Write { seq, .. }, .. }] => seq,
+            ref other => panic!("{other:?}"),
+        }
+    }
+    let (mut giver, mut taker) = (Desk::new(), Desk::new());
+    giver.hold(None);
+    let (first, second) = (number(&mut giver), number(&mut giver));
+    taker.later(10);
+    let third = number(&mut taker);
+    assert!(first < second && second < third, "{first}, {second}, {third}");
+}
+
+fn busy() -> RedisError {
+    RedisError::Busy(redis::RedisError::from((redis::ErrorKind::Io, "BUSY")))
+}
+
+/// The server would take an extension that another one has passed for a repeat.
+#[test]
+fn no_extension_passes_one_that_is_put_off() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let more = Duration::from_secs(10);
+    let first = sent_call(&desk.tell(Event::Extend { hold, ask: 2, more }));
+    desk.tell(Event::Reply { call: first, node: 0, reply: Err(busy()) });
+    let second = desk.tell(Event::Extend { hold, ask: 3, more });
+    assert!(second.is_empty(), "{second:?}");
+    desk.later(20);
+    assert_eq!(sent_call(&desk.tell(Event::Tick)), first);
+    let (left, now) = (Duration::from_millis(13_300), desk.server());
+    let done = desk.answer(first, Reply::Extended { left, now });
+    let answered =
+        |action: &Action| matches!(action, Action::Answer { ask: 2, answer: Answer::Extended, .. });
+    assert!(done.iter().any(answered), "{done:?}");
+    assert_ne!(sent_call(&done), first);
+}
+
+#[test]
+fn an_extension_that_was_not_sent_before_the_release_never_is() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let more = Duration::from_secs(10);
+    desk.tell(Event::Extend { hold, ask: 2, more });
+    assert!(desk.tell(Event::Extend { hold, ask: 3, more }).is_empty());
+    let released = desk.tell(Event::Release { hold, ask: None });
+    assert!(
+        matches!(
+            released[..],
+            [
+                Action::Answer { ask: 3, answer: Answer::Failed(RedisError::Lost { .. }) },
+                Action::Send { request: Request::Release { .. }, .. },
+            ]
+        ),
+        "{released:?}"
+    );
+}
+
+/// An extension that fails for good leaves the way to the next one.
+#[test]
+fn the_next_extension_is_sent_when_one_has_failed() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let more = Duration::from_secs(10);
+    let first = sent_call(&desk.tell(Event::Extend { hold, ask: 2, more }));
+    desk.tell(Event::Extend { hold, ask: 3, more });
+    let full = RedisError::OutOfMemory(redis::RedisError::from((redis::ErrorKind::Io, "OOM")));
+    let failed = desk.tell(Event::Reply { call: first, node: 0, reply: Err(full) });
+    assert!(
+        matches!(
+            failed[..],
+            [
+                Action::Answer { ask: 2, answer: Answer::Failed(RedisError::OutOfMemory(_)) },
+                Action::Send { request: Request::Extend { .. }, .. },
+            ]
+        ),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn a_release_that_the_server_does_not_take_now_is_sent_again() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let release = sent_call(&desk.tell(Event::Release { hold, ask: Some(2) }));
+    let refusal = || RedisError::NoReplicas(redis::RedisError::from((redis::ErrorKind::Io, "few")));
+    let told = desk.tell(Event::Reply { call: release, node: 0, reply: Err(refusal()) });
+    assert!(
+        matches!(
+            told[..],
+            [Action::Answer { ask: 2, answer: Answer::Failed(RedisError::Unconfirmed(_)) }]
+        ),
+        "{told:?}"
+    );
+    desk.later(20);
+    assert_eq!(sent_call(&desk.tell(Event::Tick)), release);
+    // Not beyond the lease.
+    desk.tell(Event::Reply { call: release, node: 0, reply: Err(refusal()) });
+    desk.later(10_000);
+    desk.tell(Event::Tick);
+    assert!(desk.client.is_idle());
+}
+
+/// The server may have done it, and would keep the lock for the hour.
+#[test]
+fn a_release_is_sent_for_as_long_as_an_unanswered_extension_may_last() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    desk.tell(Event::Extend { hold, ask: 2, more: Duration::from_secs(3_600) });
+    let failure = || RedisError::Timeout { after: Duration::ZERO };
+    desk.tell(Event::Down { failure: failure() });
+    desk.tell(Event::Release { hold, ask: None });
+    for _ in 0..1_100 {
+        desk.later(10);
+        if desk.tell(Event::Tick).iter().any(|action| matches!(action, Action::Connect)) {
+            desk.tell(Event::Down { failure: failure() });
+        }
+    }
+    let (server, sent) = (desk.server(), desk.moment());
+    let up = desk.tell(Event::Up { node: 0, server, sent });
+    assert!(matches!(up[..], [Action::Send { request: Request::Release { .. }, .. }]), "{up:?}");
+}
+
+/// Each try to subscribe is a connection, and a user without a right to channels never succeeds.
+#[test]
+fn waiters_do_not_hurry_a_subscription_that_failed() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let asked = desk.tell(Event::Lock { ask: 2, terms, patience: Patience::Endless });
+    let [Action::Send { call, request: Request::Acquire { ref attempt, .. } }] = asked[..] else {
+        panic!("{asked:?}")
+    };
+    let left = Duration::from_secs(3);
+    let busy = |desk: &Desk| Reply::Busy { left, now: desk.server() };
+    let waits = desk.answer(call, busy(&desk));
+    assert!(matches!(waits[..], [Action::Listen]), "{waits:?}");
+    assert!(desk.tell(Event::Deaf).is_empty());
+    let retry = sent_call(&desk.tell(Event::Told { token: attempt.token.clone() }));
+    let waits = desk.answer(retry, busy(&desk));
+    assert!(waits.is_empty(), "{waits:?}");
+    desk.later(20);
+    let listens = desk.tell(Event::Tick);
+    assert!(matches!(listens[..], [Action::Listen]), "{listens:?}");
+    // Nobody waits when it fails again; who comes then finds it resting, too.
+    desk.tell(Event::Abandon { ask: 2 });
+    desk.tell(Event::Deaf);
+    let terms = desk.terms(None);
+    let asked = desk.tell(Event::Lock { ask: 3, terms, patience: Patience::Endless });
+    let waits = desk.answer(sent_call(&asked), busy(&desk));
+    assert!(waits.is_empty(), "{waits:?}");
+}

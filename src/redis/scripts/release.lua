@@ -7,7 +7,7 @@
 --            -1 the lease had expired, nobody was granted since
 --            -2 it had expired and another was granted since
 --       told  1 the next waiter was told  0 there is none  -1 done, but it could not be told
-local KEEP = 86400000                 -- as in acquire
+local KEEP, FORGET = 86400000, 60000000   -- as in acquire
 local call, H, Q, W = redis.call, KEYS[1], KEYS[2], KEYS[3]
 local token, lane, stamp = ARGV[1], ARGV[2], ARGV[3] + 0
 local t = call('TIME')
@@ -41,6 +41,13 @@ else
   if h[1] == token then code = 2
   elseif mark == stamp then code = -2
   elseif math.abs(mark) < stamp then
+    -- As in acquire. Under a long, renewed lease there may be nothing but waits that are cancelled.
+    if not h[4] then
+      local some = redis.pcall('HRANDFIELD', H, 4, 'WITHVALUES')
+      for i = 1, #some, 2 do
+        if #some[i] > 1 and math.abs(some[i + 1]) < us - FORGET then call('HDEL', H, some[i]) end
+      end
+    end
     call('HSET', H, lane, '-' .. ARGV[3])
     if call('PTTL', H) < KEEP then call('PEXPIRE', H, KEEP) end
     code = 3

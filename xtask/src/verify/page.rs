@@ -5,13 +5,13 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::records::{About, Checker, Cut, Model, Ordering, Planted, Proof, Record};
+use super::records::{About, Checker, Cut, Model, Ordering, Planted, Proof, Record, Threads};
 
 /// The whole page.
 pub fn write<'a>(records: impl Iterator<Item = &'a Record>) -> Result<String> {
     let (mut models, mut checkers) = (Vec::new(), Vec::new());
     let (mut orderings, mut planted) = (Vec::new(), Vec::new());
-    let (mut cut, mut proof) = (Vec::new(), Vec::new());
+    let (mut cut, mut proof, mut threads) = (Vec::new(), Vec::new(), Vec::new());
     for record in records {
         match record {
             Record::Model(model) => models.push(model),
@@ -20,6 +20,7 @@ pub fn write<'a>(records: impl Iterator<Item = &'a Record>) -> Result<String> {
             Record::Planted(bug) => planted.push(bug),
             Record::Cut(model) => cut.push(model),
             Record::Proof(step) => proof.push(step),
+            Record::Threads(tool) => threads.push(tool),
         }
     }
     let mut page = include_str!("page/head.md").to_owned();
@@ -31,6 +32,8 @@ pub fn write<'a>(records: impl Iterator<Item = &'a Record>) -> Result<String> {
     planted_table(&mut page, &planted)?;
     page += include_str!("page/proof.md");
     proof_table(&mut page, &proof)?;
+    page += include_str!("page/threads.md");
+    threads_table(&mut page, &threads)?;
     page += include_str!("page/checker.md");
     checker_table(&mut page, &checkers)?;
     page += include_str!("page/limits.md");
@@ -150,6 +153,19 @@ fn proof_table(page: &mut String, proof: &[&Proof]) -> Result<()> {
     for Proof { step, figures } in proof {
         let figures = if figures.is_empty() { "all proved".to_owned() } else { figures.join("; ") };
         writeln!(page, "| {step} | {figures} |")?;
+    }
+    Ok(())
+}
+
+fn threads_table(page: &mut String, threads: &[&Threads]) -> Result<()> {
+    if threads.is_empty() {
+        writeln!(page, "Not run yet: `cargo xtask verify --threads` does.")?;
+        return Ok(());
+    }
+    writeln!(page, "| tool | watches for | extent | verdict |")?;
+    writeln!(page, "|---|---|---|---|")?;
+    for Threads { tool, watched, extent } in threads {
+        writeln!(page, "| {tool} | {watched} | {extent} | found nothing |")?;
     }
     Ok(())
 }

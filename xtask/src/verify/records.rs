@@ -36,6 +36,7 @@ pub enum Record {
     Planted(Planted),
     Cut(Cut),
     Proof(Proof),
+    Threads(Threads),
 }
 
 /// A model in one variant.
@@ -109,6 +110,15 @@ pub struct Proof {
     pub figures: Vec<String>,
 }
 
+/// The primitives on real threads, under a tool that found nothing.
+#[derive(Serialize, Deserialize)]
+pub struct Threads {
+    pub tool: String,
+    /// What it would have found.
+    pub watched: String,
+    pub extent: String,
+}
+
 impl Record {
     /// By what it is known.
     pub fn key(&self) -> String {
@@ -119,6 +129,7 @@ impl Record {
             Self::Planted(planted) => format!("planted {}", planted.bug),
             Self::Cut(cut) => cut.name.clone(),
             Self::Proof(proof) => format!("proof {}", proof.step),
+            Self::Threads(threads) => format!("threads {}", threads.tool),
         }
     }
 
@@ -128,7 +139,7 @@ impl Record {
             Self::Model(model) => Some(&model.name),
             Self::Checker(test) => Some(&test.name),
             Self::Cut(cut) => Some(&cut.name),
-            Self::Ordering(_) | Self::Planted(_) | Self::Proof(_) => None,
+            Self::Ordering(_) | Self::Planted(_) | Self::Proof(_) | Self::Threads(_) => None,
         }
     }
 
@@ -141,7 +152,7 @@ impl Record {
         let (name, failure) = match self {
             Self::Model(model) => (&model.name, &model.failure),
             Self::Checker(test) => (&test.name, &test.failure),
-            Self::Ordering(_) | Self::Planted(_) | Self::Cut(_) | Self::Proof(_) => return None,
+            _ => return None,
         };
         failure.as_ref().map(|why| format!("{name}: {why}"))
     }
