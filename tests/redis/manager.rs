@@ -330,29 +330,6 @@ fn one_by_one_gives_back_what_it_took() {
     assert!(free(&server, &["a", "b", "c"]) && locks.is_empty());
 }
 
-/// Nobody listens at the address of this cluster.
-#[test]
-fn names_of_several_slots_are_refused_before_anything_is_sent() {
-    let nowhere = || RedisServer::cluster([client(free_port())]);
-    let locks = LockManager::redis(nowhere()).unwrap();
-    for refused in [
-        locks.acquire_all(&["foo", "bar"], Wait::Forever).map(drop),
-        locks.lock_all(&["foo", "bar"], Wait::Never).map(drop),
-        pollster::block_on(locks.lock_all_async(&["foo", "bar"])).map(drop),
-    ] {
-        let Err(LockError::Redis(RedisError::SeveralSlots { names })) = refused else {
-            panic!("{refused:?}")
-        };
-        assert_eq!(names, [("bar".to_owned(), 5_061), ("foo".to_owned(), 12_182)]);
-    }
-    assert!(locks.is_empty());
-    // One group is one slot, so that the cluster is asked.
-    let source = RedisSource::builder(nowhere()).patience(50 * MS).build().unwrap();
-    let locks = LockManager::builder().redis(source).group("g").build().unwrap();
-    let refused = locks.acquire_all(&["foo", "bar"], Wait::Never);
-    assert!(matches!(refused, Err(LockError::Redis(RedisError::Unreachable(_)))), "{refused:?}");
-}
-
 /// The first name's lease ends while the second is waited for, and somebody else takes the first.
 #[test]
 fn one_by_one_begins_anew_when_a_lease_has_ended() {
@@ -403,6 +380,29 @@ fn one_by_one_gives_up_when_a_lease_has_ended_and_the_time_is_over() {
     assert!(!locks.acquire_all(&["a", "b"], Wait::Never).unwrap());
     locks.cleanup().unwrap();
     assert!(free(&server, &["a", "b"]) && locks.is_empty());
+}
+
+/// Nobody listens at the address of this cluster.
+#[test]
+fn names_of_several_slots_are_refused_before_anything_is_sent() {
+    let nowhere = || RedisServer::cluster([client(free_port())]);
+    let locks = LockManager::redis(nowhere()).unwrap();
+    for refused in [
+        locks.acquire_all(&["foo", "bar"], Wait::Forever).map(drop),
+        locks.lock_all(&["foo", "bar"], Wait::Never).map(drop),
+        pollster::block_on(locks.lock_all_async(&["foo", "bar"])).map(drop),
+    ] {
+        let Err(LockError::Redis(RedisError::SeveralSlots { names })) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(names, [("bar".to_owned(), 5_061), ("foo".to_owned(), 12_182)]);
+    }
+    assert!(locks.is_empty());
+    // One group is one slot, so that the cluster is asked.
+    let source = RedisSource::builder(nowhere()).patience(50 * MS).build().unwrap();
+    let locks = LockManager::builder().redis(source).group("g").build().unwrap();
+    let refused = locks.acquire_all(&["foo", "bar"], Wait::Never);
+    assert!(matches!(refused, Err(LockError::Redis(RedisError::Unreachable(_)))), "{refused:?}");
 }
 
 #[test]
