@@ -37,10 +37,12 @@ fn a_waker_that_panics_harms_nobody_else() {
     let (tell, told) = mpsc::channel();
     let panics = Waker::from(Arc::new(Panics(tell)));
     let mut cx = Context::from_waker(&panics);
-    // At an answer.
-    let asks = lock("asks");
-    let mut asking = pin!(asks.try_lock_async());
-    assert!(asking.as_mut().poll(&mut cx).is_pending());
+    // At a grant.
+    let (holds, waits) = (lock("asked for"), lock("asked for"));
+    let in_the_way = holds.lock().unwrap();
+    let mut waiting = pin!(waits.lock_async());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    in_the_way.release().unwrap();
     told.recv_timeout(AGES).unwrap();
     assert!(held.is_valid() && other.locked().unwrap());
     // At a loss, along with another who is to be told.

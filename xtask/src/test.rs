@@ -64,7 +64,7 @@ pub fn run() -> Result<ExitCode> {
         Ok(cmd!(shell, "cargo test --workspace --all-features {kinds...}").run()?)
     });
     steps.take("documentation tests", || {
-        Ok(cmd!(shell, "cargo test --package warded --all-features --doc").run()?)
+        Ok(cmd!(shell, "cargo test --workspace --all-features --doc").run()?)
     });
     steps.take("documentation", || {
         let _flags = shell.push_env("RUSTDOCFLAGS", "--deny warnings");
@@ -157,7 +157,8 @@ fn redis_on_images(shell: &Shell, steps: &mut Steps) {
         steps.take(&format!("Redis tests on {name}"), || {
             let _image = shell.push_env("WARDED_REDIS_IMAGE", name);
             let some = ["the_specification", "locking::", "topology::", "cluster::", "errors::"];
-            let tests = ["--package", "warded", "--all-features", "--test", "redis"];
+            // The same build as above.
+            let tests = ["--workspace", "--all-features", "--test", "redis"];
             Ok(cmd!(shell, "cargo test {tests...} -- {some...}").run()?)
         });
     }
