@@ -73,17 +73,18 @@ pub enum Bound {
 #[derive(Clone, Copy)]
 pub struct Extent {
     tier: Tier,
-    weak_without_budget: Bound,
+    /// `None`: not in this tier.
+    weak_without_budget: Option<Bound>,
     weak: Bound,
     strong: Bound,
 }
 
 impl Extent {
-    fn bound(&self, budget: u16, loads: Loads) -> Bound {
+    fn bound(&self, budget: u16, loads: Loads) -> Option<Bound> {
         match (loads, budget) {
             (Loads::Weak, 0) => self.weak_without_budget,
-            (Loads::Weak, _) => self.weak,
-            (Loads::Strong, _) => self.strong,
+            (Loads::Weak, _) => Some(self.weak),
+            (Loads::Strong, _) => Some(self.strong),
         }
     }
 }
@@ -91,7 +92,7 @@ impl Extent {
 /// For models small enough to be explored to the end.
 pub const UNBOUNDED: &[Extent] = &[Extent {
     tier: Tier::Fast,
-    weak_without_budget: Bound::None,
+    weak_without_budget: Some(Bound::None),
     weak: Bound::None,
     strong: Bound::None,
 }];
@@ -103,13 +104,13 @@ pub const UNBOUNDED_AT_LENGTH: &[Extent] = &[Extent { tier: Tier::Full, ..UNBOUN
 pub const TWO_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(1),
+        weak_without_budget: Some(Bound::Preemptions(1)),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(4),
     },
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Bound::Preemptions(2),
+        weak_without_budget: Some(Bound::Preemptions(2)),
         weak: Bound::Preemptions(3),
         strong: Bound::Preemptions(6),
     },
@@ -119,13 +120,13 @@ pub const TWO_THREADS: &[Extent] = &[
 pub const TWO_LOOKING_BACK: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(1),
+        weak_without_budget: Some(Bound::Preemptions(1)),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(4),
     },
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Bound::Preemptions(2),
+        weak_without_budget: Some(Bound::Preemptions(2)),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(6),
     },
@@ -135,13 +136,13 @@ pub const TWO_LOOKING_BACK: &[Extent] = &[
 pub const BESIDE_A_FUTURE: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(1),
+        weak_without_budget: Some(Bound::Preemptions(1)),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Bound::Preemptions(2),
+        weak_without_budget: Some(Bound::Preemptions(2)),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(4),
     },
@@ -151,7 +152,7 @@ pub const BESIDE_A_FUTURE: &[Extent] = &[
 pub const THREE_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(1),
+        weak_without_budget: Some(Bound::Preemptions(1)),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
@@ -163,19 +164,24 @@ pub const THREE_THREADS: &[Extent] = &[
 pub const CROWDED: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(0),
+        weak_without_budget: Some(Bound::Preemptions(0)),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
     THREE_THREADS_AT_LENGTH,
 ];
 
+/// For three threads of which two want all: without a budget, no preemption is one execution, and one
+/// preemption is most of a million.
+pub const TWO_WRITERS: &[Extent] =
+    &[Extent { weak_without_budget: None, ..CROWDED[0] }, THREE_THREADS_AT_LENGTH];
+
 /// For three threads with two cycles each.
 pub const AT_LENGTH: &[Extent] = &[THREE_THREADS_AT_LENGTH];
 
 const THREE_THREADS_AT_LENGTH: Extent = Extent {
     tier: Tier::Full,
-    weak_without_budget: Bound::Preemptions(1),
+    weak_without_budget: Some(Bound::Preemptions(1)),
     weak: Bound::Preemptions(2),
     strong: Bound::Preemptions(3),
 };
@@ -184,13 +190,13 @@ const THREE_THREADS_AT_LENGTH: Extent = Extent {
 pub const PROGRAMS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Bound::Preemptions(1),
+        weak_without_budget: Some(Bound::Preemptions(1)),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Bound::Preemptions(2),
+        weak_without_budget: Some(Bound::Preemptions(2)),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(3),
     },
@@ -262,7 +268,7 @@ impl Suite {
             for loads in [Loads::Weak, Loads::Strong] {
                 let mut covered = None;
                 for extent in extents {
-                    let bound = extent.bound(budget, loads);
+                    let Some(bound) = extent.bound(budget, loads) else { continue };
                     if covered.replace(bound) != Some(bound) {
                         let about = about.clone();
                         let variant = Variant { about, budget, loads, bound };

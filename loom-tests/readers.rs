@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warded::model::Pristine;
 use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
-use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, TWO_THREADS, TWO_WRITERS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
@@ -437,7 +437,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "read twice; write twice; write awaited twice",
         "none",
-        THREE_THREADS,
+        TWO_WRITERS,
         reader_and_two_writers,
     );
     add(
