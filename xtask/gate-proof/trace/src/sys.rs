@@ -216,7 +216,7 @@ impl Backoff {
 pub(crate) struct Spin(bool);
 
 impl Spin {
-    pub(crate) const fn blocking() -> Self {
+    pub(crate) const fn blocking(_deadline: Option<Instant>) -> Self {
         Self(true)
     }
 
