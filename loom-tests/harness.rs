@@ -134,12 +134,7 @@ pub const TWO_LOOKING_BACK: &[Extent] = &[
 
 /// For two threads beside a future at the head, which look more than once before they go.
 pub const BESIDE_A_FUTURE: &[Extent] = &[
-    Extent {
-        tier: Tier::Fast,
-        weak_without_budget: Some(Bound::Preemptions(1)),
-        weak: Bound::Preemptions(1),
-        strong: Bound::Preemptions(2),
-    },
+    THREE_THREADS[0],
     Extent {
         tier: Tier::Full,
         weak_without_budget: Some(Bound::Preemptions(2)),
@@ -188,12 +183,7 @@ const THREE_THREADS_AT_LENGTH: Extent = Extent {
 
 /// For the larger of the generated programs, which are many.
 pub const PROGRAMS: &[Extent] = &[
-    Extent {
-        tier: Tier::Fast,
-        weak_without_budget: Some(Bound::Preemptions(1)),
-        weak: Bound::Preemptions(1),
-        strong: Bound::Preemptions(2),
-    },
+    THREE_THREADS[0],
     Extent {
         tier: Tier::Full,
         weak_without_budget: Some(Bound::Preemptions(2)),

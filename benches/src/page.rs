@@ -56,9 +56,10 @@ cargo xtask bench                                # everything, with Python's loc
   already. As long as it joined them at once, each entry cost a sleep and a wake-up, and the long \
   rows had half of std's throughput.
 - Each of ten rounds of spinning begins with a yield and goes on with twenty looks. Beginning with \
-  the looks, as std does, gave the long rows 1.0 to 1.1 of std's throughput instead of 0.8 to 0.9, \
-  and took half of the short rows' and several milliseconds of the longest waits'. To choose \
-  between the two by how long the lock was seen to stay taken was good for neither.
+  the looks, as std does, gave the long rows 1.0 to 1.1 of std's throughput instead of 0.8 to 0.9 \
+  (in runs of five to nine rounds, not recorded), cost the short rows half of theirs, and made the \
+  longest waits longer. To choose between the two by how long the lock was seen to stay taken was \
+  good for neither.
 - A bypass budget of 4096 is the smallest of those below that keeps the throughput with a hog. Without \
   one, 64 would do.
 - With four threads the longest wait is about one time slice of the scheduler, 4 ms here, in which \
@@ -74,7 +75,7 @@ cargo xtask bench                                # everything, with Python's loc
 - Programs of the lowest priority may have run meanwhile. They take only what would be idle, yet \
   something of the caches. They are not counted as a disturbance.
 - A yield means something else to other schedulers than to Linux's.
-- The rows of a lock in Redis are twelve rounds while programs of the lowest priority kept both \
+- The rows of a lock in Redis are twelve rounds while programs of lower priority kept both \
   processors busy. There a thread that is woken waits until one of them is taken off its processor. \
   That is most of what is measured where requests wait for one another: three such waits for each \
   request of ours that blocks, one for a bare one. An idle machine is still to be measured.

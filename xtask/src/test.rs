@@ -29,7 +29,7 @@ pub fn run() -> Result<ExitCode> {
     let mut steps = Steps::default();
 
     steps.take("format", || Ok(cmd!(shell, "cargo fmt --all --check").run()?));
-    // The fuzz targets are a workspace of their own, since another toolchain builds them.
+    // The fuzz targets are a workspace of their own: what they link needs unstable flags.
     let has_fuzz = shell.path_exists(FUZZ);
     if has_fuzz {
         steps.take("format of fuzz/", || {
