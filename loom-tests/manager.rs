@@ -90,7 +90,26 @@ fn three_look(budget: u16) {
     shared.finish();
 }
 
-/// Spare entries are freed while names come and go, and while somebody counts and reads them.
+/// Two names come and go, of which each takes over the entry that the other left behind.
+fn two_names(budget: u16) {
+    let shared = Shared::new(budget);
+    beside(&shared, &[|shared| named(shared, ["a", "b"])], |shared| named(shared, ["b", "a"]));
+    shared.finish();
+}
+
+fn named(shared: &Shared, names: [&str; 2]) {
+    for name in names {
+        step("gets and tries one of the names");
+        let lock = shared.get(name);
+        assert_eq!(lock.name(), name);
+        if let Some(_guard) = lock.try_lock().expect("no deadlock") {
+            let data = if name == "a" { &shared.a } else { &shared.b };
+            data.write();
+        }
+    }
+}
+
+/// Vacant entries are freed while names come and go, and while somebody counts and reads them.
 fn cleanup(budget: u16) {
     let shared = Shared::new(budget);
     let sweep = |shared: &Shared| {
@@ -375,6 +394,7 @@ pub fn models(suite: &mut Suite) {
         TWO_THREADS,
         come_and_go,
     );
+    add("two-names", one_entry, 2, "get, try, drop; of two names", "none", TWO_THREADS, two_names);
     add("lockers", one_entry, 2, "get, lock, drop; twice each", "none", TWO_THREADS, lockers);
     add(
         "three-look",

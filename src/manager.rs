@@ -312,7 +312,7 @@ impl LockManager {
     /// Sweeps what is left over.
     ///
     /// No name that is out of use is kept, so in this process nothing needs this: it gives the memory
-    /// of a few spare entries back. In Redis it forgets holds through
+    /// of a few vacant entries back. In Redis it forgets holds through
     /// [`acquire`](crate::BaseLock::acquire) and [`acquire_all`](Self::acquire_all) whose lease has
     /// ended, and waits until the releases that are under way, also those that are sent again and
     /// again because nobody answers, are confirmed, or their leases over.
@@ -322,7 +322,7 @@ impl LockManager {
     /// `RedisError::Unconfirmed`.
     pub fn cleanup(&self) -> Result<Swept, LockError> {
         match &self.locks {
-            Locks::Local(table) => Ok(Swept { spares: table.free_spares(), ..Swept::default() }),
+            Locks::Local(table) => Ok(Swept { vacant: table.free_vacant(), ..Swept::default() }),
             Locks::Remote(remote) => remote.cleanup(),
         }
     }
@@ -332,8 +332,8 @@ impl LockManager {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Swept {
-    /// So many spare entries were freed.
-    pub spares: usize,
+    /// So many vacant entries were freed.
+    pub vacant: usize,
     /// So many holds in Redis were forgotten, whose lease had ended.
     pub expired: usize,
     /// So many releases were under way to Redis, and are confirmed now.

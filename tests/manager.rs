@@ -79,10 +79,12 @@ fn a_name_lives_while_somebody_waits() -> Outcome {
 fn cleanup_takes_nothing_that_is_in_use() -> Outcome {
     let locks = LockManager::builder().shards(1).build()?;
     drop((locks.get_lock("a")?, locks.get_lock("b")?));
+    assert!(locks.is_empty() && locks.names().is_empty());
     let lock = locks.get_lock("a")?;
     assert!(lock.acquire(Wait::Never)?);
-    assert_eq!(locks.cleanup()?.spares, 1);
-    assert_eq!(locks.cleanup()?.spares, 0);
+    assert_eq!(locks.names(), ["a"]);
+    assert_eq!(locks.cleanup()?.vacant, 1);
+    assert_eq!(locks.cleanup()?.vacant, 0);
     assert!(locks.get_lock("a")?.locked()?);
     Ok(())
 }

@@ -11,9 +11,11 @@
 //!
 //! - **M1** An entry's links (its count, its place in a chain) are accessed under its shard's latch.
 //! - **M2** The name of an entry changes only while it is in no chain and nobody counts it.
-//! - **M3** An entry in a chain is alive; it leaves the chain when its count falls to nothing and its
-//!   gate is as new, in the same hold of the latch. So whoever looks for the name either counts this
-//!   entry before that, or makes another one after it, and never are two in use at once.
+//! - **M3** An entry in a chain is alive, and no two in a chain have the same name. When its count falls
+//!   to nothing and its gate is as new, it becomes vacant in the same hold of the latch. Only a vacant
+//!   entry leaves its chain, in one hold of the latch with what shows that it is vacant. So whoever
+//!   looks for the name counts this entry, or makes another one after it, and never are two in use at
+//!   once.
 //! - **M4** A table lives as long as its manager, and as long as any of its shards has an entry: when
 //!   the manager goes, each such shard is given a reference to the table, and whoever takes its last
 //!   entry away drops that, after the latch is freed.
@@ -21,13 +23,16 @@
 //!
 //! A gate that is not as new when the last count goes is held: through `acquire`, or by a guard that
 //! was forgotten on purpose. Such an entry stays, with a count of nothing.
+//!
+//! A few vacant entries stay in their chains: for a name that comes and goes, which finds its entry
+//! again, and for new names, which take them over. They are not in use, and nobody is told of them.
 
 use std::hash::BuildHasher;
-use std::mem;
 use std::ptr::NonNull;
+use std::{iter, mem};
 
 use super::deadlock::Graph;
-use super::entry::{Entry, Key};
+use super::entry::Entry;
 use super::latch::Latch;
 use crate::sys::{Arc, NameHasher};
 
@@ -51,7 +56,7 @@ pub(super) struct Shard {
 pub(super) struct Links {
     /// How many handles there are, each guard's and each waiter's among them.
     count: usize,
-    /// The next in the chain: of its bucket, or of the spare ones.
+    /// The next in the chain of its bucket, or of those that nobody knows any more.
     next: Option<NonNull<Entry>>,
 }
 
@@ -65,10 +70,10 @@ impl Links {
 struct Names {
     /// Chains of entries; as many as a power of two, or none.
     buckets: Vec<Option<NonNull<Entry>>>,
+    /// How many entries are in use: all in the chains but the vacant ones.
     len: usize,
-    /// A few entries that were in use, so that a name that comes and goes allocates nothing.
-    spare: Option<NonNull<Entry>>,
-    spares: usize,
+    /// Those in the chains that went out of use last, the latest first.
+    vacant: [Option<NonNull<Entry>>; VACANT],
     /// Keeps the table alive when the manager is gone (M4).
     table: Option<Arc<Table>>,
 }
@@ -80,10 +85,10 @@ unsafe impl Sync for Entry {}
 // SAFETY: as above.
 unsafe impl Send for Entry {}
 
-/// So many entries a shard keeps for names to come.
-const SPARES: usize = 4;
-/// A spare entry keeps the memory of a name up to this length.
-const SPARE_NAME: usize = 128;
+/// So many entries of a shard stay when they are vacant.
+const VACANT: usize = 4;
+/// An entry with more memory for its name than this does not stay.
+const VACANT_NAME: usize = 128;
 /// So many buckets a shard has at least, when it has any.
 const FEWEST_BUCKETS: usize = 8;
 
@@ -102,25 +107,23 @@ impl Table {
     }
 
     /// Counts the entry of this name, which may be a new one.
-    #[inline]
+    // Out of line: in one function with its callers it made `lock_all` a tenth slower.
+    #[inline(never)]
     pub(super) fn get(&self, name: &str) -> NonNull<Entry> {
         let hash = self.hasher.hash_one(name);
         let shard = self.shard(hash);
         shard.names.with(|names| {
-            let entry = match names.find(hash, name) {
-                Some(entry) => entry,
-                None => names.insert(hash, name, shard),
-            };
+            let entry = names.find_or_insert(hash, name, shard);
             Names::count(entry);
             entry
         })
     }
 
-    /// Counts the entry of this name, if there is one.
+    /// Counts the entry of this name, if it is in use.
     pub(super) fn find(&self, name: &str) -> Option<NonNull<Entry>> {
         let hash = self.hasher.hash_one(name);
         self.shard(hash).names.with(|names| {
-            let entry = names.find(hash, name);
+            let entry = names.find(hash, name).filter(|entry| names.is_in_use(*entry));
             entry.into_iter().for_each(Names::count);
             entry
         })
@@ -131,11 +134,11 @@ impl Table {
         self.shards.iter().map(|shard| shard.names.with(|names| names.len)).sum()
     }
 
-    /// Shows every entry to `look`, one shard at a time.
+    /// Shows every entry in use to `look`, one shard at a time.
     pub(super) fn for_each(&self, mut look: impl FnMut(&Entry)) {
         for shard in &self.shards {
             shard.names.with(|names| {
-                for entry in names.entries() {
+                for entry in names.in_use() {
                     // SAFETY: it is in a chain, and we have the latch (M3).
                     look(unsafe { entry.as_ref() });
                 }
@@ -143,18 +146,17 @@ impl Table {
         }
     }
 
-    /// Frees the spare entries, and says how many those were.
-    pub(super) fn free_spares(&self) -> usize {
-        let free = |shard: &Shard| {
-            let spares = shard.names.with(Names::take_spares);
-            spares.map(drop).count()
-        };
+    /// Frees the vacant entries, and says how many those were.
+    pub(super) fn free_vacant(&self) -> usize {
+        let take = |shard: &Shard| shard.names.with(Names::take_vacant);
+        let free = |shard| iter::from_fn(|| take(shard)).map(drop).count();
         self.shards.iter().map(free).sum()
     }
 
     /// The manager goes: nobody finds an entry any more. Those that somebody counts stay, and the
     /// table with them (M4).
     pub(super) fn abandon(table: &Arc<Self>) {
+        table.free_vacant();
         for shard in &table.shards {
             let unreachable = shard.names.with(|names| {
                 let unreachable = names.take_uncounted();
@@ -163,7 +165,6 @@ impl Table {
             });
             drop(unreachable);
         }
-        table.free_spares();
     }
 }
 
@@ -232,7 +233,7 @@ unsafe fn links<R>(entry: NonNull<Entry>, look: impl FnOnce(&mut Links) -> R) ->
 
 impl Names {
     const fn new() -> Self {
-        Self { buckets: Vec::new(), len: 0, spare: None, spares: 0, table: None }
+        Self { buckets: Vec::new(), len: 0, vacant: [None; VACANT], table: None }
     }
 
     fn count(entry: NonNull<Entry>) {
@@ -248,16 +249,22 @@ impl Names {
     /// The chain that begins with `first`.
     fn chain(first: Option<NonNull<Entry>>) -> impl Iterator<Item = NonNull<Entry>> {
         // SAFETY: callers have the latch, and entries in a chain are alive (M3).
-        std::iter::successors(first, |entry| unsafe { links(*entry, |links| links.next) })
+        iter::successors(first, |entry| unsafe { links(*entry, |links| links.next) })
     }
 
-    fn entries(&self) -> impl Iterator<Item = NonNull<Entry>> {
-        self.buckets.iter().flat_map(|first| Self::chain(*first))
+    fn in_use(&self) -> impl Iterator<Item = NonNull<Entry>> {
+        let entries = self.buckets.iter().flat_map(|first| Self::chain(*first));
+        entries.filter(|entry| self.is_in_use(*entry))
+    }
+
+    /// Whether an entry in a chain is not vacant.
+    fn is_in_use(&self, entry: NonNull<Entry>) -> bool {
+        !self.vacant.contains(&Some(entry))
     }
 
     #[inline]
     fn find(&self, hash: u64, name: &str) -> Option<NonNull<Entry>> {
-        if self.len == 0 {
+        if self.buckets.is_empty() {
             return None;
         }
         Self::chain(self.buckets[self.bucket(hash)]).find(|entry| {
@@ -267,26 +274,33 @@ impl Names {
         })
     }
 
-    /// Makes an entry, which nobody counts yet.
-    fn insert(&mut self, hash: u64, name: &str, shard: &Shard) -> NonNull<Entry> {
-        if self.len == self.buckets.len() {
-            self.rehash((2 * self.len).max(FEWEST_BUCKETS));
-        }
-        let entry = match self.spare {
-            Some(spare) => {
-                // SAFETY: we have the latch, and spare entries are alive.
-                self.spare = unsafe { links(spare, |links| links.next) };
-                self.spares -= 1;
-                spare
-            }
-            None => NonNull::from(Box::leak(Box::new(Entry::new(shard.budget, shard)))),
+    /// The entry of this name, in use from here on, though perhaps nobody counts it yet.
+    #[inline]
+    fn find_or_insert(&mut self, hash: u64, name: &str, shard: &Shard) -> NonNull<Entry> {
+        let Some(entry) = self.find(hash, name) else {
+            return self.insert(hash, name, shard);
         };
-        // SAFETY: nobody else knows the entry: it is new, or was spare (M2).
+        if let Some(place) = self.vacant.iter().position(|vacant| *vacant == Some(entry)) {
+            self.vacant[place] = None;
+            self.len += 1;
+        }
+        entry
+    }
+
+    /// Gives an entry this name, which none has.
+    fn insert(&mut self, hash: u64, name: &str, shard: &Shard) -> NonNull<Entry> {
+        let entry = self.take_vacant().unwrap_or_else(|| Box::new(Entry::new(shard.budget, shard)));
+        let entry = NonNull::from(Box::leak(entry));
+        // SAFETY: nobody else knows the entry: it is in no chain (M2).
         unsafe {
             entry.as_ref().change_key(|key| {
                 key.hash = hash;
+                key.name.clear();
                 key.name.push_str(name);
             });
+        }
+        if self.len == self.buckets.len() {
+            self.rehash((2 * self.len).max(FEWEST_BUCKETS));
         }
         self.link(entry, hash);
         self.len += 1;
@@ -300,6 +314,8 @@ impl Names {
         unsafe { links(entry, |links| links.next = next) };
     }
 
+    /// Takes an entry out of its chain. Afterwards nobody finds it.
+    ///
     /// # Safety
     /// The entry is in a chain.
     unsafe fn unlink(&mut self, entry: NonNull<Entry>) {
@@ -312,7 +328,6 @@ impl Names {
             Some(before) => unsafe { links(before, |links| links.next = next) },
             None => self.buckets[bucket] = next,
         }
-        self.len -= 1;
     }
 
     /// Spreads the entries over so many buckets, a power of two.
@@ -348,46 +363,54 @@ impl Names {
         if count > 0 || (held && self.table.is_none()) {
             return Leftovers::default();
         }
-        // SAFETY: it is in a chain while somebody counts it (M3).
-        unsafe { self.unlink(entry) };
+        self.len -= 1;
+        // SAFETY: the name stays while we have the latch (M2).
+        let name = unsafe { &entry.as_ref().key().name };
+        let stays = self.table.is_none() && name.capacity() <= VACANT_NAME;
+        let goes = if stays { self.vacate(entry) } else { Some(entry) };
+        let Some(goes) = goes else {
+            return Leftovers::default();
+        };
+        // SAFETY: it is in a chain: it was vacant, or somebody counted it until now (M3).
+        let goes = unsafe { self.take_out(goes) };
         if self.buckets.len() > FEWEST_BUCKETS && self.len < self.buckets.len() / 8 {
             self.rehash(self.buckets.len() / 4);
         }
-        if self.table.is_none() && self.spares < SPARES {
-            // SAFETY: it is in no chain any more, nobody counts it, and we have the latch (M2).
-            unsafe { self.keep_spare(entry) };
-            return Leftovers::default();
-        }
         Leftovers {
-            // SAFETY: it is in no chain any more, nobody counts it, and it was made by `Box`.
-            _entry: Some(unsafe { Box::from_raw(entry.as_ptr()) }),
+            _entry: Some(goes),
             _table: if self.len == 0 { self.table.take() } else { None },
         }
     }
 
     /// # Safety
-    /// Nobody else knows the entry.
-    unsafe fn keep_spare(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: the contract, and we have the latch.
+    /// The entry is in a chain, and nobody counts it.
+    unsafe fn take_out(&mut self, entry: NonNull<Entry>) -> Box<Entry> {
+        // SAFETY: the contract. Nobody knows it any more then, and it was made by `Box`.
         unsafe {
-            entry.as_ref().change_key(|Key { name, .. }| {
-                name.clear();
-                name.shrink_to(SPARE_NAME);
-            });
-            links(entry, |links| links.next = self.spare.replace(entry));
+            self.unlink(entry);
+            Box::from_raw(entry.as_ptr())
         }
-        self.spares += 1;
     }
 
-    fn take_spares(&mut self) -> Chain {
-        self.spares = 0;
-        Chain(self.spare.take())
+    /// Keeps a vacant entry in its chain. Gives the one back that has to go for it.
+    #[inline]
+    fn vacate(&mut self, entry: NonNull<Entry>) -> Option<NonNull<Entry>> {
+        let place = self.vacant.iter().position(Option::is_none).unwrap_or(VACANT - 1);
+        self.vacant[..=place].rotate_right(1);
+        self.vacant[0].replace(entry)
+    }
+
+    /// Takes the entry out that has been vacant for the longest time.
+    fn take_vacant(&mut self) -> Option<Box<Entry>> {
+        let vacant = self.vacant.iter_mut().rev().find_map(Option::take)?;
+        // SAFETY: it is in a chain, and nobody counts it (M3).
+        Some(unsafe { self.take_out(vacant) })
     }
 
     /// The entries that nobody counts: held, and never to be released.
     fn take_uncounted(&mut self) -> Chain {
         let mut uncounted = Chain(None);
-        let entries: Vec<_> = self.entries().collect();
+        let entries: Vec<_> = self.in_use().collect();
         for entry in entries {
             // SAFETY: it is in a chain, and we have the latch (M3).
             if unsafe { links(entry, |links| links.count) } == 0 {
@@ -396,6 +419,7 @@ impl Names {
                     self.unlink(entry);
                     links(entry, |links| links.next = uncounted.0.replace(entry));
                 }
+                self.len -= 1;
             }
         }
         uncounted
@@ -412,11 +436,14 @@ mod tests {
         const HASH: u64 = 7;
         let table = Arc::new(Table::new(1, 2, None));
         let shard = &table.shards[0];
-        let find = |name: &str| shard.names.with(|names| names.find(HASH, name));
+        let find = |name: &str| {
+            shard
+                .names
+                .with(|names| names.in_use().find(|entry| names.find(HASH, name) == Some(*entry)))
+        };
         let get = |name: &str| {
             shard.names.with(|names| {
-                let found = names.find(HASH, name);
-                let entry = found.unwrap_or_else(|| names.insert(HASH, name, shard));
+                let entry = names.find_or_insert(HASH, name, shard);
                 Names::count(entry);
                 entry
             })
@@ -434,6 +461,6 @@ mod tests {
             assert_eq!(find(&names[place]), None);
         }
         assert_eq!(table.len(), 0);
-        assert_eq!(table.free_spares(), SPARES);
+        assert_eq!(table.free_vacant(), VACANT);
     }
 }

@@ -536,15 +536,29 @@ pub const BUGS: &[Bug] = &[
     Bug {
         bug: "a name that is gone still counts",
         file: TABLE,
-        right: "        self.len -= 1;",
-        wrong: "",
+        right: "        self.len -= 1;\n        // SAFETY: the name stays",
+        wrong: "        // SAFETY: the name stays",
         models: "manager/come-and-go/",
     },
     Bug {
-        bug: "a spare entry keeps its old name",
+        bug: "a vacant entry keeps its old name",
         file: TABLE,
-        right: "name.clear();",
+        right: "                key.name.clear();\n",
         wrong: "",
+        models: "manager/two-names/",
+    },
+    Bug {
+        bug: "a name that comes back is still vacant",
+        file: TABLE,
+        right: "self.vacant[place] = None;",
+        wrong: "let _ = place;",
+        models: "manager/come-and-go/",
+    },
+    Bug {
+        bug: "an entry stays in its chain when it goes",
+        file: TABLE,
+        right: "            self.unlink(entry);\n            Box",
+        wrong: "            Box",
         models: "manager/come-and-go/",
     },
     Bug {
