@@ -1830,6 +1830,8 @@ pub(crate) fn grace_of(info: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
+mod exploration;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, Value as LuaValue};
@@ -45,12 +46,12 @@ impl Chance {
 
 // ---- a small Redis -----------------------------------------------------------------------------
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Store {
     us: u64,
     hashes: BTreeMap<String, BTreeMap<String, String>>,
     sets: BTreeMap<String, BTreeMap<String, f64>>,
-    ends: HashMap<String, u64>,
+    ends: BTreeMap<String, u64>,
     said: Vec<(String, String)>,
 }
 
@@ -175,14 +176,14 @@ impl Store {
 }
 
 /// The server: its data, and the scripts as it has read them.
-struct Server {
+pub(super) struct Server {
     lua: Lua,
     store: Rc<RefCell<Store>>,
     scripts: HashMap<String, mlua::Function>,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let lua = Lua::new();
         let store = Rc::new(RefCell::new(Store::default()));
         let redis = lua.create_table().unwrap();
@@ -205,7 +206,7 @@ impl Server {
         Self { lua, store, scripts: HashMap::new() }
     }
 
-    fn run(&mut self, us: u64, request: &Request, channel: &str) -> Value {
+    pub(super) fn run(&mut self, us: u64, request: &Request, channel: &str) -> Value {
         let mut store = self.store.borrow_mut();
         store.us = us;
         store.expire();
@@ -231,8 +232,33 @@ impl Server {
         value_of(&answer)
     }
 
-    fn field(&self, key: &str, field: &str) -> Option<String> {
+    pub(super) fn field(&self, key: &str, field: &str) -> Option<String> {
         self.store.borrow().hashes.get(key)?.get(field).cloned()
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        *self.store.borrow_mut() = Store::default();
+    }
+
+    /// What was published since the last look: channels and messages.
+    pub(super) fn take_said(&mut self) -> Vec<(String, String)> {
+        mem::take(&mut self.store.borrow_mut().said)
+    }
+
+    /// When leases and waiters end, in ms of the server's clock.
+    pub(super) fn ends(&self) -> Vec<u64> {
+        let store = self.store.borrow();
+        let leases = store.hashes.values().filter_map(|hash| hash.get("x")?.parse().ok());
+        let waiters = store.hashes.iter().filter(|(key, _)| key.ends_with(":w"));
+        let waiters = waiters.flat_map(|(_, hash)| hash.values());
+        let waiters = waiters.filter_map(|waiter| waiter.split(' ').next()?.parse().ok());
+        leases.chain(waiters).collect()
+    }
+
+    /// All that it knows.
+    pub(super) fn dump(&self) -> String {
+        let store = self.store.borrow();
+        format!("{:?}{:?}{:?}", store.hashes, store.sets, store.ends)
     }
 }
 
@@ -551,7 +577,7 @@ impl Simulation {
                 assert!(granted >= last, "fence {granted} after {last}");
             }
         }
-        let said = std::mem::take(&mut self.server.store.borrow_mut().said);
+        let said = self.server.take_said();
         for (channel, token) in said {
             let to = self.nodes.iter().position(|node| node.channel == channel).unwrap();
             // Messages may be lost.

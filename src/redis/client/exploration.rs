@@ -1,0 +1,664 @@
+//! Every order of events, at small scope: the shipped client against the shipped scripts.
+//!
+//! Two clients carry out short programs over a network that delivers, loses, repeats and delays,
+//! while time goes on to whatever is due next, or later: then the processes were paused. Every choice is tried in every state, and a state that was seen before is not searched
+//! again. Where the choices end, the network heals, and all must come to rest: nobody waits for ever,
+//! and nothing is left behind. A failure prints the choices that lead to it.
+//!
+//! What is bounded is said by each [`Scope`]; within that the search is complete, or the test fails.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::hash::DefaultHasher;
+use std::{mem, thread};
+
+use super::simulation::Server;
+use super::*;
+
+const MS: u64 = 1_000_000;
+/// The server's wall clock in the beginning, in µs.
+const EPOCH: u64 = 1_700_000_000_000_000;
+
+/// What a caller does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Asks for the lock, for as long as it takes.
+    Lock,
+    /// Asks for the lock, if it is to be had at once.
+    Try,
+    /// Asks for the lock, for half a second.
+    Timed,
+    /// Drops the future of the last question, answered or not.
+    Abandon,
+    Extend,
+    Release,
+}
+
+/// What a search goes through.
+#[derive(Clone, Copy)]
+struct Scope {
+    name: &'static str,
+    /// What the callers of each client do, one after another.
+    programs: [&'static [Step]; 2],
+    /// How often time goes on before all comes to rest.
+    jumps: u32,
+    /// How many connections break.
+    breaks: u32,
+    /// How many requests are delivered a second time, or only after their connection broke.
+    copies: u32,
+    /// How many messages of the server to a waiter are lost.
+    unheard: u32,
+    /// Parts in a thousand by which the second client's clock is faster.
+    rate: i64,
+    bypass: u32,
+    max_hold: Option<Duration>,
+}
+
+const PLAIN: Scope = Scope {
+    name: "",
+    programs: [&[], &[]],
+    jumps: 0,
+    breaks: 0,
+    copies: 0,
+    unheard: 0,
+    rate: 0,
+    bypass: 1,
+    max_hold: None,
+};
+
+const TTL: Duration = Duration::from_millis(600);
+
+/// What can happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// The caller of this client goes on.
+    Call(usize),
+    /// The next request of this client reaches the server.
+    Arrive(usize),
+    /// The next answer reaches this client.
+    Return(usize),
+    /// A message of the server reaches this client.
+    Hear(usize),
+    /// A message of the server is lost.
+    Miss(usize),
+    /// The subscription of this client stands.
+    Listening(usize),
+    /// The connection of this client breaks, and what is under way is lost.
+    Break(usize),
+    /// The same, but its next request arrives all the same, some time.
+    BreakLate(usize),
+    /// The next request of this client will arrive twice.
+    Copy(usize),
+    /// A copy reaches the server.
+    Ghost(usize),
+    /// This client looks at its timers, one of which is due.
+    Tick(usize),
+    /// Time goes on to then, when something is due. What was due before is late: nobody looked.
+    Jump(u64),
+}
+
+struct Held {
+    hold: HoldId,
+    valid_until: Moment,
+    fence: u64,
+    token: String,
+}
+
+struct Node {
+    client: Client,
+    channel: String,
+    rate: i64,
+    program: &'static [Step],
+    ask: Option<AskId>,
+    held: Option<Held>,
+    /// Requests and answers stay in order on a connection.
+    requests: VecDeque<(CallId, Request)>,
+    answers: VecDeque<(CallId, Result<Reply, RedisError>)>,
+    /// Whether a connection is being made, and since when.
+    connecting: Option<Moment>,
+    subscribing: bool,
+    listening: bool,
+    told: VecDeque<String>,
+}
+
+impl Node {
+    fn clock(&self, now: u64) -> Moment {
+        Moment(1_000 * MS + (now as i64 + now as i64 / 1_000 * self.rate) as u64)
+    }
+
+    /// When its clock will show `moment`.
+    fn when(&self, moment: Moment) -> u64 {
+        let ours = i128::from(moment.0) - i128::from(1_000 * MS);
+        let near = ours * 1_000 / i128::from(1_000 + self.rate);
+        let near = u64::try_from(near).unwrap_or_default().saturating_sub(2_000);
+        (near..).step_by(500).find(|now| self.clock(*now) >= moment).expect("time goes on")
+    }
+}
+
+struct World {
+    scope: Scope,
+    now: u64,
+    server: Server,
+    terms: Arc<Terms>,
+    nodes: [Node; 2],
+    ghosts: Vec<(usize, Request)>,
+    last_ask: AskId,
+    last_fence: u64,
+    grants: usize,
+}
+
+impl World {
+    fn new(scope: Scope, server: Server) -> Self {
+        let terms = Arc::new(Terms {
+            keys: Keys::new("w", None, "x").unwrap(),
+            parts: Box::default(),
+            ttl: TTL,
+            grace: TTL / 10,
+            owner: "somebody".to_owned(),
+            bypass: scope.bypass,
+            waiter_ttl: Duration::from_secs(1),
+            retry_delay: Duration::from_millis(400),
+            polling: false,
+            max_hold: scope.max_hold,
+        });
+        let node = |number: usize| {
+            let mut bits = (number as u128 + 1) << 100;
+            let entropy = Box::new(move || {
+                bits += 1;
+                bits
+            });
+            let temper =
+                Temper { answer_timeout: Duration::from_secs(1), patience: Duration::from_secs(5) };
+            Node {
+                client: Client::new(format!("node{number:012}"), temper, entropy),
+                channel: format!("w:c:{number}"),
+                rate: if number == 1 { scope.rate } else { 0 },
+                program: scope.programs[number],
+                ask: None,
+                held: None,
+                requests: VecDeque::new(),
+                answers: VecDeque::new(),
+                connecting: None,
+                subscribing: false,
+                listening: false,
+                told: VecDeque::new(),
+            }
+        };
+        let mut world = Self {
+            scope,
+            now: 0,
+            server,
+            terms,
+            nodes: [node(0), node(1)],
+            ghosts: Vec::new(),
+            last_ask: 0,
+            last_fence: 0,
+            grants: 0,
+        };
+        // Both are connected and know the server's time.
+        for node in 0..2 {
+            let sent = world.nodes[node].clock(0);
+            world.tell(node, Event::Up { node: 0, server: EPOCH, sent });
+        }
+        world
+    }
+
+    fn server_us(&self) -> u64 {
+        EPOCH + self.now / 1_000
+    }
+
+    fn tell(&mut self, node: usize, event: Event) {
+        let mut actions = Vec::new();
+        let now = self.nodes[node].clock(self.now);
+        self.nodes[node].client.on(now, event, &mut actions);
+        actions.into_iter().for_each(|action| self.act(node, action));
+    }
+
+    fn act(&mut self, number: usize, action: Action) {
+        let now = self.now;
+        let node = &mut self.nodes[number];
+        match action {
+            Action::Connect => {
+                node.requests.clear();
+                node.answers.clear();
+                node.connecting = Some(node.clock(now));
+            }
+            Action::Send { call, request } => node.requests.push_back((call, request)),
+            Action::Break { .. } => self.disconnect(number),
+            Action::Listen => {
+                node.listening = false;
+                node.subscribing = true;
+                node.told.clear();
+            }
+            Action::Answer { ask, answer } => {
+                let known = node.ask == Some(ask);
+                if known {
+                    node.ask = None;
+                }
+                let Answer::Granted(grants) = answer else { return };
+                let [granted] = <[Granted; 1]>::try_from(grants).expect("one name was asked for");
+                let Granted { hold, fence, valid_until, attempt, .. } = granted;
+                if known {
+                    self.grants += 1;
+                    let token = attempt.token.clone();
+                    let held = Held { hold, valid_until, fence, token };
+                    assert!(node.held.replace(held).is_none(), "a caller holds twice");
+                } else {
+                    // Its caller had gone: the driver gives it back.
+                    self.tell(number, Event::Release { hold, ask: None });
+                }
+            }
+            Action::Valid { hold, until } => {
+                if let Some(held) = node.held.as_mut().filter(|held| held.hold == hold) {
+                    assert!(held.valid_until.0 > 0, "a lost hold came back");
+                    held.valid_until = until;
+                }
+            }
+            Action::Lost { hold, .. } => {
+                if let Some(held) = node.held.as_mut().filter(|held| held.hold == hold) {
+                    held.valid_until = Moment(0);
+                }
+            }
+        }
+    }
+
+    fn disconnect(&mut self, node: usize) {
+        self.nodes[node].requests.clear();
+        self.nodes[node].answers.clear();
+        self.nodes[node].connecting = None;
+        self.tell(node, Event::Down { failure: RedisError::Timeout { after: Duration::ZERO } });
+    }
+
+    fn execute(&mut self, node: usize, request: &Request) -> Result<Reply, RedisError> {
+        let us = self.server_us();
+        let value = self.server.run(us, request, &self.nodes[node].channel);
+        let reply = request.read(&value);
+        if let Ok(Reply::Granted { fences, .. }) = &reply {
+            assert!(fences[0] >= self.last_fence, "a fence after a greater one");
+            self.last_fence = fences[0];
+        }
+        for (channel, token) in self.server.take_said() {
+            let to = self.nodes.iter_mut().find(|node| node.channel == channel);
+            to.into_iter()
+                .filter(|to| to.listening)
+                .for_each(|to| to.told.push_back(token.clone()));
+        }
+        reply
+    }
+
+    /// When something is due: a timer rings, or something ends.
+    fn times(&mut self) -> BTreeSet<u64> {
+        let now = self.now;
+        let mut times = Vec::new();
+        for node in &mut self.nodes {
+            let due = node.client.due();
+            times.extend(due.map(|due| node.when(due)));
+            if let Some(held) = node.held.as_ref().filter(|held| held.valid_until.0 > 0) {
+                // The claim is sharpest at the last moment of validity.
+                let end = node.when(held.valid_until);
+                times.extend([end.saturating_sub(1_000), end]);
+            }
+        }
+        let ends = self.server.ends().into_iter();
+        times.extend(ends.filter_map(|ms| Some((ms * 1_000).checked_sub(EPOCH)? * 1_000)));
+        times.into_iter().filter(|at| *at > now).collect()
+    }
+
+    fn choices(&mut self) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        for number in 0..2 {
+            let now = self.nodes[number].clock(self.now);
+            let node = &mut self.nodes[number];
+            let goes_on = match node.program.first() {
+                None => false,
+                Some(Step::Abandon) => true,
+                Some(Step::Extend | Step::Release) => node.ask.is_none(),
+                Some(Step::Lock | Step::Try | Step::Timed) => {
+                    node.ask.is_none() && node.held.is_none()
+                }
+            };
+            let possible = [
+                (Choice::Call(number), goes_on),
+                (Choice::Arrive(number), !node.requests.is_empty()),
+                (Choice::Return(number), !node.answers.is_empty() || node.connecting.is_some()),
+                (Choice::Hear(number), !node.told.is_empty()),
+                (Choice::Miss(number), !node.told.is_empty() && self.scope.unheard > 0),
+                (Choice::Listening(number), node.subscribing),
+                (
+                    Choice::Break(number),
+                    self.scope.breaks > 0 && !(node.requests.is_empty() && node.answers.is_empty()),
+                ),
+                (
+                    Choice::BreakLate(number),
+                    self.scope.breaks > 0 && self.scope.copies > 0 && !node.requests.is_empty(),
+                ),
+                (Choice::Copy(number), self.scope.copies > 0 && !node.requests.is_empty()),
+                (Choice::Tick(number), node.client.due().is_some_and(|due| due <= now)),
+            ];
+            choices.extend(possible.iter().filter(|(_, is)| *is).map(|(choice, _)| *choice));
+        }
+        choices.extend((0..self.ghosts.len()).map(Choice::Ghost));
+        if self.scope.jumps > 0 {
+            choices.extend(self.times().into_iter().map(Choice::Jump));
+        }
+        choices
+    }
+
+    fn take(&mut self, choice: Choice) {
+        match choice {
+            Choice::Call(node) => self.call(node),
+            Choice::Arrive(node) => {
+                let (call, request) = self.nodes[node].requests.pop_front().expect("a request");
+                let reply = self.execute(node, &request);
+                self.nodes[node].answers.push_back((call, reply));
+            }
+            Choice::Return(node) => match self.nodes[node].connecting.take() {
+                Some(sent) => {
+                    let server = self.server_us();
+                    self.tell(node, Event::Up { node: 0, server, sent });
+                }
+                None => {
+                    let (call, reply) = self.nodes[node].answers.pop_front().expect("an answer");
+                    self.tell(node, Event::Reply { call, node: 0, reply });
+                }
+            },
+            Choice::Hear(node) => {
+                let token = self.nodes[node].told.pop_front().expect("a message");
+                self.tell(node, Event::Told { token });
+            }
+            Choice::Miss(node) => {
+                self.scope.unheard -= 1;
+                self.nodes[node].told.pop_front();
+            }
+            Choice::Listening(node) => {
+                self.nodes[node].subscribing = false;
+                self.nodes[node].listening = true;
+                self.tell(node, Event::Listening);
+            }
+            Choice::Break(node) => {
+                self.scope.breaks -= 1;
+                self.disconnect(node);
+            }
+            Choice::BreakLate(node) => {
+                self.scope.breaks -= 1;
+                self.copy(node);
+                self.disconnect(node);
+            }
+            Choice::Copy(node) => self.copy(node),
+            Choice::Ghost(index) => {
+                let (node, request) = self.ghosts.remove(index);
+                // Nobody waits for the answer.
+                let _ = self.execute(node, &request);
+            }
+            Choice::Tick(node) => self.tell(node, Event::Tick),
+            Choice::Jump(to) => {
+                self.scope.jumps -= 1;
+                self.now = to;
+            }
+        }
+        self.check();
+    }
+
+    fn copy(&mut self, node: usize) {
+        self.scope.copies -= 1;
+        let (_, request) = self.nodes[node].requests.front().expect("a request").clone();
+        self.ghosts.push((node, request));
+    }
+
+    fn call(&mut self, number: usize) {
+        let now = self.nodes[number].clock(self.now);
+        let node = &mut self.nodes[number];
+        let (step, rest) = node.program.split_first().expect("a step");
+        node.program = rest;
+        self.last_ask += 1;
+        let ask = self.last_ask;
+        let patience = match step {
+            Step::Lock => Patience::Endless,
+            Step::Try => Patience::Try,
+            Step::Timed => Patience::Until(now + Duration::from_millis(500)),
+            Step::Abandon => {
+                if let Some(ask) = node.ask.take() {
+                    self.tell(number, Event::Abandon { ask });
+                }
+                return self.release(number);
+            }
+            Step::Extend => {
+                let Some(hold) = node.held.as_ref().map(|held| held.hold) else { return };
+                node.ask = Some(ask);
+                return self.tell(number, Event::Extend { hold, ask, more: TTL });
+            }
+            Step::Release => return self.release(number),
+        };
+        node.ask = Some(ask);
+        let terms = self.terms.clone();
+        self.tell(number, Event::Lock { ask, terms, patience });
+    }
+
+    fn release(&mut self, node: usize) {
+        if let Some(held) = self.nodes[node].held.take() {
+            self.tell(node, Event::Release { hold: held.hold, ask: None });
+        }
+    }
+
+    /// At most one holder believes that it holds, and the server agrees with it.
+    fn check(&self) {
+        let valid = |node: &&Node| {
+            let held = node.held.as_ref();
+            held.is_some_and(|held| node.clock(self.now) < held.valid_until)
+        };
+        let mut holders = self.nodes.iter().filter(valid).filter_map(|node| node.held.as_ref());
+        let Some(held) = holders.next() else { return };
+        if let Some(other) = holders.next() {
+            panic!("both believe to hold, with the fences {} and {}", held.fence, other.fence);
+        }
+        let key = &self.terms.keys.lock;
+        assert_eq!(self.server.field(key, "t").as_ref(), Some(&held.token), "the server disagrees");
+        let end: u64 = self.server.field(key, "x").expect("held").parse().unwrap();
+        assert!(end * 1_000 > self.server_us(), "the lease had ended");
+    }
+
+    /// The network heals, and whoever holds releases: all who wait get the lock, nothing is left.
+    fn come_to_rest(&mut self) {
+        (self.scope.breaks, self.scope.copies, self.scope.unheard) = (0, 0, 0);
+        let end = self.now + 60_000 * MS;
+        loop {
+            for node in 0..2 {
+                self.release(node);
+            }
+            self.scope.jumps = 0;
+            if let Some(choice) = self.choices().first() {
+                self.take(*choice);
+                continue;
+            }
+            if self.nodes.iter().all(|node| node.ask.is_none() && node.client.is_idle()) {
+                break;
+            }
+            let next = self.times().first().copied().filter(|next| *next < end);
+            self.now = next.expect("somebody waits for ever, or a client does not come to rest");
+            self.check();
+        }
+        for Node { client, .. } in &self.nodes {
+            assert!(client.lanes.is_empty(), "lanes are left: {:?}", client.lanes);
+            assert!(client.holds.is_empty() && client.lines.is_empty(), "holds or lines are left");
+            assert!(client.waiting.is_empty() && client.line_of.is_empty(), "waiters are left");
+        }
+    }
+
+    /// All that decides what can happen from here on.
+    fn fingerprint(&self) -> u64 {
+        fn unordered<T: Debug>(all: impl IntoIterator<Item = T>) -> Vec<String> {
+            let mut all: Vec<_> = all.into_iter().map(|one| format!("{one:?}")).collect();
+            all.sort_unstable();
+            all
+        }
+        let mut hasher = DefaultHasher::new();
+        let scope = self.scope;
+        (self.now, scope.jumps, scope.breaks, scope.copies, scope.unheard).hash(&mut hasher);
+        (self.last_ask, self.last_fence).hash(&mut hasher);
+        unordered(&self.ghosts).hash(&mut hasher);
+        self.server.dump().hash(&mut hasher);
+        for node in &self.nodes {
+            let held = node.held.as_ref().map(|held| (held.hold, held.valid_until.0));
+            (node.program.len(), node.ask, held).hash(&mut hasher);
+            (node.subscribing, node.listening, &node.told).hash(&mut hasher);
+            format!("{:?}{:?}{:?}", node.requests, node.answers, node.connecting).hash(&mut hasher);
+            let client = &node.client;
+            format!(
+                "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+                client.link,
+                client.connects,
+                client.trouble,
+                client.ear,
+                client.listens,
+                client.last_stamp,
+                client.last_number,
+                client.calls,
+                client.sendings,
+                client.beginnings,
+                client.lent,
+                client.flushes,
+                client.timers
+            )
+            .hash(&mut hasher);
+            unordered(&client.servers).hash(&mut hasher);
+            unordered(&client.asks).hash(&mut hasher);
+            unordered(&client.lines).hash(&mut hasher);
+            unordered(&client.waiting).hash(&mut hasher);
+            unordered(&client.holds).hash(&mut hasher);
+            unordered(&client.lanes).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+/// The way to the state that is looked at. A panic prints it.
+struct Path {
+    scope: Scope,
+    choices: Vec<Choice>,
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}, after these choices, and then at rest:", self.scope.name);
+            self.choices.iter().for_each(|choice| eprintln!("    {choice:?}"));
+        }
+    }
+}
+
+impl Path {
+    /// The world at its end.
+    fn walk(&self, mut server: Server) -> World {
+        server.forget_all();
+        let mut world = World::new(self.scope, server);
+        self.choices.iter().for_each(|choice| world.take(*choice));
+        world
+    }
+}
+
+/// Searches all there is in `scope`.
+fn explore(scope: Scope) {
+    let mut seen = HashSet::new();
+    let (mut ends, mut grants, mut deepest) = (0_u64, 0, 0);
+    let mut path = Path { scope, choices: Vec::new() };
+    // What is still to be tried in each state on the way.
+    let mut open: Vec<Vec<Choice>> = Vec::new();
+    let mut world = path.walk(Server::new());
+    loop {
+        let choices = if seen.insert(world.fingerprint()) { world.choices() } else { Vec::new() };
+        deepest = deepest.max(path.choices.len());
+        if choices.is_empty() && world.choices().is_empty() {
+            ends += 1;
+            grants += world.grants;
+            world.come_to_rest();
+        }
+        open.push(choices);
+        // Back to the last state in which something is to be tried.
+        let mut back = false;
+        let next = loop {
+            match open.last_mut() {
+                None => break None,
+                Some(rest) => match rest.pop() {
+                    Some(choice) => break Some(choice),
+                    None => {
+                        open.pop();
+                        path.choices.pop();
+                        back = true;
+                    }
+                },
+            }
+        };
+        let Some(choice) = next else { break };
+        if back {
+            world = path.walk(world.server);
+        }
+        path.choices.push(choice);
+        world.take(choice);
+    }
+    mem::forget(path);
+    eprintln!(
+        "{}: {} states, {ends} ends, {grants} grants, at most {deepest} choices deep",
+        scope.name,
+        seen.len()
+    );
+    assert!(grants > 0, "{}: nothing was ever granted", scope.name);
+}
+
+/// A test for each scope, and one of the same name in `further` with more of everything.
+macro_rules! scopes {
+    ($($test:ident: $programs:expr, $scope:expr, further $further:expr;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let name = stringify!($test);
+                explore(Scope { name, programs: $programs, jumps: 1, ..$scope });
+            }
+        )*
+
+        mod further {
+            use super::*;
+
+            $(
+                #[test]
+                #[ignore = "many minutes: docs/redis.md says how to run it"]
+                fn $test() {
+                    let name = concat!("further/", stringify!($test));
+                    explore(Scope { name, programs: $programs, ..$further });
+                }
+            )*
+        }
+    };
+}
+
+use Step::{Abandon, Extend, Lock, Release, Timed, Try};
+
+scopes! {
+    two_lockers: [&[Lock, Release], &[Lock, Release]], PLAIN,
+        further Scope { jumps: 1, breaks: 1, ..PLAIN };
+    holders_that_never_release: [&[Lock], &[Lock]], PLAIN,
+        further Scope { jumps: 2, ..PLAIN };
+    tries: [&[Try, Release], &[Try, Release]], PLAIN,
+        further Scope { jumps: 2, ..PLAIN };
+    a_try_that_is_called_off: [&[Try, Abandon], &[Try, Release]], PLAIN,
+        further Scope { jumps: 1, breaks: 1, copies: 1, ..PLAIN };
+    a_wait_that_is_called_off: [&[Lock, Abandon], &[Lock]], PLAIN,
+        further Scope { jumps: 1, copies: 1, ..PLAIN };
+    a_wait_that_ends: [&[Timed], &[Lock, Release]], PLAIN,
+        further Scope { jumps: 1, copies: 1, ..PLAIN };
+    a_connection_that_breaks: [&[Try, Release], &[Try]], Scope { breaks: 1, ..PLAIN },
+        further Scope { jumps: 1, breaks: 1, copies: 1, ..PLAIN };
+    a_request_that_arrives_twice: [&[Try, Release], &[Try]], Scope { copies: 1, ..PLAIN },
+        further Scope { jumps: 1, copies: 2, ..PLAIN };
+    a_message_that_is_lost: [&[Lock, Release], &[Lock]], Scope { unheard: 1, ..PLAIN },
+        further Scope { jumps: 1, unheard: 1, copies: 1, ..PLAIN };
+    a_lease_that_is_extended: [&[Try, Extend], &[Try]], Scope { copies: 1, ..PLAIN },
+        further Scope { jumps: 2, ..PLAIN };
+    a_lease_that_is_renewed: [&[Try, Release], &[Try]], RENEWED,
+        further Scope { jumps: 1, breaks: 1, ..RENEWED };
+    a_clock_that_is_fast: [&[Try, Release], &[Try]], Scope { rate: 9, ..PLAIN },
+        further Scope { jumps: 2, rate: 9, ..PLAIN };
+    a_clock_that_is_slow: [&[Try, Release], &[Try]], Scope { rate: -9, ..PLAIN },
+        further Scope { jumps: 2, rate: -9, ..PLAIN };
+}
+
+const RENEWED: Scope = Scope { max_hold: Some(Duration::from_secs(2)), ..PLAIN };
