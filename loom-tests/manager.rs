@@ -9,7 +9,7 @@ use std::sync::Arc;
 use loom::thread;
 use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
+use crate::harness::{About, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
 use crate::steps::{Data, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
 struct Shared {
@@ -188,6 +188,27 @@ fn double_release(budget: u16) {
     shared.finish();
 }
 
+/// A name is held without a handle while another comes and goes: it stays, and stays held.
+fn held_without_handles(budget: u16) {
+    let shared = Shared::new(budget);
+    fn other_name(shared: &Shared) {
+        let lock = shared.get("b");
+        let guard = lock.try_lock().expect("no deadlock").expect("nobody else wants b");
+        shared.b.write();
+        drop(guard);
+    }
+    beside(&shared, &[|shared| twice(shared, other_name)], |shared| {
+        for _ in 0..2 {
+            assert!(shared.get("a").acquire(Wait::Never).expect("no deadlock"));
+            assert!(shared.get("a").try_lock().expect("no deadlock").is_none(), "a is not held");
+            shared.a.write();
+            shared.get("a").release().expect("it is held");
+        }
+    });
+    assert_eq!((shared.a.read(), shared.b.read()), (2, 2));
+    shared.finish();
+}
+
 fn acquire_both(shared: &Shared, names: [&str; 2]) {
     step("acquires both");
     assert!(shared.locks.acquire_all(&names, Wait::Forever).expect("no deadlock"));
@@ -341,18 +362,22 @@ fn wait_is_over(budget: u16) {
         let guard = shared.get(name).with_owner(owner).lock_owned();
         guard.expect("no deadlock")
     };
+    let both = LockOwner::new("both at a time");
+    let held = get(&shared, "a", &both);
+    let one = LockOwner::new("one after the other");
+    let mut waiting = Box::pin(shared.get("a").with_owner(&one).lock_owned_async());
+    assert!(poll(waiting.as_mut()).is_pending());
     let other = {
         let shared = Arc::clone(&shared);
         thread::spawn(move || {
-            let owner = LockOwner::new("one after the other");
-            drop(get(&shared, "a", &owner));
-            drop(get(&shared, "b", &owner));
+            drop(held);
+            let outer = get(&shared, "a", &both);
+            let inner = get(&shared, "b", &both);
+            drop((outer, inner));
         })
     };
-    let owner = LockOwner::new("both at a time");
-    let outer = get(&shared, "a", &owner);
-    let inner = get(&shared, "b", &owner);
-    drop((outer, inner));
+    drop(block_on(waiting).expect("no deadlock"));
+    drop(get(&shared, "b", &one));
     other.join().expect("a model's threads do not panic");
     shared.finish();
 }
@@ -400,6 +425,15 @@ pub fn models(suite: &mut Suite) {
     add("release-elsewhere", record, 2, "acquire · release", "none", UNBOUNDED, release_elsewhere);
     add("double-release", record, 2, "release · release", "none", UNBOUNDED, double_release);
     add(
+        "held-without-handles",
+        record,
+        2,
+        "acquire, try, release; get, try, drop of another name; twice each",
+        "a name that comes and goes",
+        TWO_THREADS,
+        held_without_handles,
+    );
+    add(
         "opposite-orders",
         all,
         2,
@@ -428,9 +462,9 @@ pub fn models(suite: &mut Suite) {
         "wait-is-over",
         told,
         2,
-        "lock a, then b · lock a and b",
+        "a future waits for a, then lock b · unlock a, lock a and b",
         "none",
-        TWO_THREADS,
+        CROWDED,
         wait_is_over,
     );
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warded::model::Pristine;
 use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
-use crate::harness::{About, BUDGETS, CROWDED, Suite, TWO_THREADS, TWO_WRITERS};
+use crate::harness::{About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, TWO_THREADS, TWO_WRITERS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
@@ -300,6 +300,30 @@ fn upgrade_before_called_reader(budget: u16) {
     finish(&shared);
 }
 
+/// The reader has been called, and nobody polls it, when the upgrade comes before it.
+fn upgrade_before_unpolled_reader(budget: u16) {
+    let shared = read_write(budget);
+    beside(&shared, &[two_attempts], |shared| {
+        for _ in 0..2 {
+            let writing = shared.by.write();
+            let mut reader = Box::pin(shared.by.read_async());
+            assert!(poll(reader.as_mut()).is_pending());
+            let mut looking = WriteGuard::downgrade_to_upgradable(writing);
+            let reading = shared.by.read_recursive();
+            let mut upgrade = Box::pin(UpgradableGuard::upgraded_async(&mut looking));
+            assert!(poll(upgrade.as_mut()).is_pending(), "somebody reads");
+            drop(reading);
+            let writing = block_on(upgrade);
+            shared.data.write();
+            drop(writing);
+            drop(looking);
+            drop(block_on(reader));
+        }
+    });
+    assert_eq!(shared.data.read(), 2);
+    finish(&shared);
+}
+
 fn two_upgrades(budget: u16) {
     let shared = read_write(budget);
     beside(
@@ -538,6 +562,15 @@ pub fn models(suite: &mut Suite) {
         "an upgrade after a reader was called",
         TWO_THREADS,
         upgrade_before_called_reader,
+    );
+    add(
+        "upgrade-before-unpolled-reader",
+        LIVE,
+        2,
+        "write, upgradable, read, upgrade awaited, twice; try to read twice",
+        "a reader that was called and is not polled",
+        BESIDE_A_FUTURE,
+        upgrade_before_unpolled_reader,
     );
     add(
         "two-upgrades",
