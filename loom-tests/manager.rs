@@ -9,7 +9,10 @@ use std::sync::Arc;
 use loom::thread;
 use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedManagedGuard, Wait};
 
-use crate::harness::{About, BUDGETS, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED};
+use crate::harness::{
+    About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED,
+    WEAK_WITH_A_BUDGET,
+};
 use crate::steps::{Data, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
 struct Shared {
@@ -86,7 +89,9 @@ fn lockers(budget: u16) {
 
 fn three_look(budget: u16) {
     let shared = Shared::new(budget);
-    beside(&shared, &[look, look], try_lock);
+    beside(&shared, &[|shared| twice(shared, look), |shared| twice(shared, look)], |shared| {
+        twice(shared, try_lock);
+    });
     shared.finish();
 }
 
@@ -137,17 +142,19 @@ fn clones(budget: u16) {
     shared.finish();
 }
 
+fn cancelled(shared: &Shared) {
+    step("polls for a once");
+    let guard: Option<Result<OwnedManagedGuard, LockError>> =
+        poll_and_drop(shared.get("a").lock_owned_async());
+    if guard.is_some() {
+        shared.a.write();
+    }
+}
+
 /// A task queues for a name that is held, and is dropped, while the holder goes.
 fn cancelled_waiter(budget: u16) {
     let shared = Shared::new(budget);
     let guard = shared.get("a").lock_owned().expect("no deadlock");
-    let cancelled = |shared: &Shared| {
-        let guard: Option<Result<OwnedManagedGuard, LockError>> =
-            poll_and_drop(shared.get("a").lock_owned_async());
-        if guard.is_some() {
-            shared.a.write();
-        }
-    };
     beside(&shared, &[cancelled], |shared| {
         shared.a.write();
         drop(guard);
@@ -155,17 +162,25 @@ fn cancelled_waiter(budget: u16) {
     shared.finish();
 }
 
+/// The same with two tasks, one after the other, and a holder that comes back.
+fn cancelled_waiters(budget: u16) {
+    let shared = Shared::new(budget);
+    let guard = shared.get("a").lock_owned().expect("no deadlock");
+    beside(&shared, &[|shared| twice(shared, cancelled)], |shared| {
+        shared.a.write();
+        drop(guard);
+        lock(shared);
+    });
+    shared.finish();
+}
+
 fn cancelled_before_waiter(budget: u16) {
     let shared = Shared::new(budget);
     let guard = shared.get("a").lock_owned().expect("no deadlock");
-    let cancelled = |shared: &Shared| {
-        if let Some(_guard) = poll_and_drop(shared.get("a").lock_owned_async()) {
-            shared.a.write();
-        }
-    };
-    beside(&shared, &[cancelled, lock], |shared| {
+    beside(&shared, &[|shared| twice(shared, cancelled), lock_twice], |shared| {
         shared.a.write();
         drop(guard);
+        lock(shared);
     });
     shared.finish();
 }
@@ -193,6 +208,25 @@ fn release_elsewhere(budget: u16) {
     shared.finish();
 }
 
+/// One acquires, and both release, over and over: each hold is ended once.
+fn releases_elsewhere(budget: u16) {
+    let shared = Shared::new(budget);
+    let release = |shared: &Shared| u32::from(shared.get("a").release().is_ok());
+    let other = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || release(&shared) + release(&shared))
+    };
+    let (mut acquired, mut released) = (0, 0);
+    for _ in 0..2 {
+        acquired += u32::from(shared.get("a").acquire(Wait::Never).expect("no deadlock"));
+        released += release(&shared);
+    }
+    released += other.join().expect("a model's threads do not panic");
+    assert!(acquired >= 1, "nobody else acquires");
+    assert_eq!(released, acquired, "a hold was ended twice, or not at all");
+    shared.finish();
+}
+
 /// Two release what one has acquired: one of them does.
 fn double_release(budget: u16) {
     let shared = Shared::new(budget);
@@ -204,6 +238,27 @@ fn double_release(budget: u16) {
     let here = shared.get("a").release().is_ok();
     let there = other.join().expect("a model's threads do not panic");
     assert!(here != there, "one hold was ended twice, or not at all");
+    shared.finish();
+}
+
+/// A name is held without a handle while another comes and goes: it stays, and stays held.
+fn held_without_handles(budget: u16) {
+    let shared = Shared::new(budget);
+    fn other_name(shared: &Shared) {
+        let lock = shared.get("b");
+        let guard = lock.try_lock().expect("no deadlock").expect("nobody else wants b");
+        shared.b.write();
+        drop(guard);
+    }
+    beside(&shared, &[|shared| twice(shared, other_name)], |shared| {
+        for _ in 0..2 {
+            assert!(shared.get("a").acquire(Wait::Never).expect("no deadlock"));
+            assert!(shared.get("a").try_lock().expect("no deadlock").is_none(), "a is not held");
+            shared.a.write();
+            shared.get("a").release().expect("it is held");
+        }
+    });
+    assert_eq!((shared.a.read(), shared.b.read()), (2, 2));
     shared.finish();
 }
 
@@ -227,20 +282,33 @@ fn opposite_orders(budget: u16) {
     shared.finish();
 }
 
+fn lock_both_within_time(shared: &Shared) {
+    step("locks both within a time");
+    let wait = Wait::For(soon());
+    if let Some(_both) = shared.locks.lock_all(&["b", "a"], wait).expect("no deadlock") {
+        shared.a.write();
+        shared.b.write();
+    }
+}
+
+fn lock_one_after_another(shared: &Shared) {
+    lock(shared);
+    step("gets and locks b");
+    let _guard = shared.get("b").lock_owned().expect("no deadlock");
+    shared.b.write();
+}
+
 /// Whoever gives up gives back what it has taken.
 fn roll_back(budget: u16) {
     let shared = Shared::new(budget);
-    let impatient = |shared: &Shared| {
-        let wait = Wait::For(soon());
-        if let Some(_both) = shared.locks.lock_all(&["b", "a"], wait).expect("no deadlock") {
-            shared.a.write();
-            shared.b.write();
-        }
-    };
-    beside(&shared, &[impatient], |shared| {
-        lock(shared);
-        let _guard = shared.get("b").lock_owned().expect("no deadlock");
-        shared.b.write();
+    beside(&shared, &[lock_both_within_time], lock_one_after_another);
+    shared.finish();
+}
+
+fn roll_back_twice(budget: u16) {
+    let shared = Shared::new(budget);
+    beside(&shared, &[|shared| twice(shared, lock_both_within_time)], |shared| {
+        twice(shared, lock_one_after_another);
     });
     shared.finish();
 }
@@ -286,20 +354,33 @@ fn a_comes_first(shared: &Shared) -> bool {
     shared.get("a").locked().expect("nothing fails here")
 }
 
-fn cancelled_all(budget: u16) {
-    let shared = Shared::new(budget);
-    let cancelled = |shared: &Shared| {
-        if let Some(both) = poll_and_drop(shared.locks.lock_all_async(&["b", "a"])) {
-            let _both = both.expect("no deadlock");
-            shared.a.write();
-            shared.b.write();
-        }
-    };
-    beside(&shared, &[cancelled], |shared| {
-        let both = block_on(shared.locks.lock_all_async(&["a", "b"]));
+fn await_both(shared: &Shared) {
+    step("awaits both");
+    let both = block_on(shared.locks.lock_all_async(&["a", "b"]));
+    let _both = both.expect("no deadlock");
+    shared.a.write();
+    shared.b.write();
+}
+
+fn cancelled_both(shared: &Shared) {
+    step("polls for both once");
+    if let Some(both) = poll_and_drop(shared.locks.lock_all_async(&["b", "a"])) {
         let _both = both.expect("no deadlock");
         shared.a.write();
         shared.b.write();
+    }
+}
+
+fn cancelled_all(budget: u16) {
+    let shared = Shared::new(budget);
+    beside(&shared, &[cancelled_both], await_both);
+    shared.finish();
+}
+
+fn cancelled_all_twice(budget: u16) {
+    let shared = Shared::new(budget);
+    beside(&shared, &[|shared| twice(shared, cancelled_both)], |shared| {
+        twice(shared, await_both);
     });
     shared.finish();
 }
@@ -317,17 +398,30 @@ fn abandoned(budget: u16) {
     other.join().expect("a model's threads do not panic");
 }
 
-/// Of two that would wait for each other, at least one is told, and nobody waits for ever.
 fn deadlock(budget: u16) {
+    opposite_order_each(budget, 1);
+}
+
+fn deadlock_twice(budget: u16) {
+    opposite_order_each(budget, 2);
+}
+
+/// Of two that would wait for each other, at least one is told, and nobody waits for ever.
+fn opposite_order_each(budget: u16, cycles: u32) {
     let shared = Shared::with(LockManager::builder().bypass(budget).detect_deadlocks(true));
-    let both = |shared: &Shared, first, second| {
+    // How often it was told.
+    let both = move |shared: &Shared, first, second| {
         let owner = LockOwner::new(first);
-        let outer = shared.get(first).with_owner(&owner).lock_owned().expect("it holds nothing");
-        let inner = shared.get(second).with_owner(&owner).lock_owned();
-        let found = inner.is_err();
-        drop(inner);
-        drop(outer);
-        found
+        let mut told = 0;
+        for _ in 0..cycles {
+            let outer = shared.get(first).with_owner(&owner).lock_owned();
+            let outer = outer.expect("it holds nothing");
+            let inner = shared.get(second).with_owner(&owner).lock_owned();
+            told += u32::from(inner.is_err());
+            drop(inner);
+            drop(outer);
+        }
+        told
     };
     let other = {
         let shared = Arc::clone(&shared);
@@ -335,20 +429,31 @@ fn deadlock(budget: u16) {
     };
     let here = both(&shared, "a", "b");
     let there = other.join().expect("a model's threads do not panic");
-    assert!(!(here && there), "both were told, so one was told without need");
+    // Whoever is told leaves the other to wait, and to get what it waits for.
+    let without_need = (here == cycles && there > 0) || (there == cycles && here > 0);
+    assert!(!without_need, "both were told, so one was told without need");
     shared.finish();
+}
+
+fn lock_both_in_order(shared: &Shared) {
+    let owner = LockOwner::new("one of two");
+    let outer = shared.get("a").with_owner(&owner).lock_owned().expect("no deadlock");
+    let inner = shared.get("b").with_owner(&owner).lock_owned().expect("no deadlock");
+    drop((outer, inner));
 }
 
 /// The same order is no deadlock, whatever the timing.
 fn no_deadlock(budget: u16) {
     let shared = Shared::with(LockManager::builder().bypass(budget).detect_deadlocks(true));
-    let both = |shared: &Shared| {
-        let owner = LockOwner::new("one of two");
-        let outer = shared.get("a").with_owner(&owner).lock_owned().expect("no deadlock");
-        let inner = shared.get("b").with_owner(&owner).lock_owned().expect("no deadlock");
-        drop((outer, inner));
-    };
-    beside(&shared, &[both], both);
+    beside(&shared, &[lock_both_in_order], lock_both_in_order);
+    shared.finish();
+}
+
+fn no_deadlock_twice(budget: u16) {
+    let shared = Shared::with(LockManager::builder().bypass(budget).detect_deadlocks(true));
+    beside(&shared, &[|shared| twice(shared, lock_both_in_order)], |shared| {
+        twice(shared, lock_both_in_order);
+    });
     shared.finish();
 }
 
@@ -360,18 +465,22 @@ fn wait_is_over(budget: u16) {
         let guard = shared.get(name).with_owner(owner).lock_owned();
         guard.expect("no deadlock")
     };
+    let both = LockOwner::new("both at a time");
+    let held = get(&shared, "a", &both);
+    let one = LockOwner::new("one after the other");
+    let mut waiting = Box::pin(shared.get("a").with_owner(&one).lock_owned_async());
+    assert!(poll(waiting.as_mut()).is_pending());
     let other = {
         let shared = Arc::clone(&shared);
         thread::spawn(move || {
-            let owner = LockOwner::new("one after the other");
-            drop(get(&shared, "a", &owner));
-            drop(get(&shared, "b", &owner));
+            drop(held);
+            let outer = get(&shared, "a", &both);
+            let inner = get(&shared, "b", &both);
+            drop((outer, inner));
         })
     };
-    let owner = LockOwner::new("both at a time");
-    let outer = get(&shared, "a", &owner);
-    let inner = get(&shared, "b", &owner);
-    drop((outer, inner));
+    drop(block_on(waiting).expect("no deadlock"));
+    drop(get(&shared, "b", &one));
     other.join().expect("a model's threads do not panic");
     shared.finish();
 }
@@ -400,7 +509,7 @@ pub fn models(suite: &mut Suite) {
         "three-look",
         one_entry,
         3,
-        "get, drop · get, drop · get, try, drop",
+        "get, drop · get, drop · get, try, drop; twice each",
         "none",
         THREE_THREADS,
         three_look,
@@ -409,16 +518,43 @@ pub fn models(suite: &mut Suite) {
     add("clones", one_entry, 2, "drop of two clones; get, try, drop", "none", UNBOUNDED, clones);
     add("cancelled-waiter", one_entry, 2, "release", "cancel", UNBOUNDED, cancelled_waiter);
     add(
+        "cancelled-waiters",
+        one_entry,
+        2,
+        "release, get, lock, drop",
+        "cancel, twice",
+        BESIDE_A_FUTURE,
+        cancelled_waiters,
+    );
+    add(
         "cancelled-before-waiter",
         one_entry,
         3,
-        "release · get, lock, drop",
-        "cancel",
+        "release, get, lock, drop · get, lock, drop, twice",
+        "cancel, twice",
         THREE_THREADS,
         cancelled_before_waiter,
     );
     add("release-elsewhere", record, 2, "acquire · release", "none", UNBOUNDED, release_elsewhere);
+    add(
+        "releases-elsewhere",
+        record,
+        2,
+        "acquire, release, twice · release twice",
+        "none",
+        TWO_THREADS,
+        releases_elsewhere,
+    );
     add("double-release", record, 2, "release · release", "none", UNBOUNDED, double_release);
+    add(
+        "held-without-handles",
+        record,
+        2,
+        "acquire, try, release; get, try, drop of another name; twice each",
+        "a name that comes and goes",
+        TWO_THREADS,
+        held_without_handles,
+    );
     add(
         "opposite-orders",
         all,
@@ -439,18 +575,54 @@ pub fn models(suite: &mut Suite) {
         release_unfinished,
     );
     add("cancelled-all", all, 2, "lock_all_async", "cancel", TWO_THREADS, cancelled_all);
+    add(
+        "cancelled-all-twice",
+        all,
+        2,
+        "lock_all_async, twice",
+        "cancel, twice",
+        THREE_THREADS,
+        cancelled_all_twice,
+    );
+    add(
+        "roll-back-twice",
+        all,
+        2,
+        "lock_all, twice · get, lock, four times",
+        "timeout",
+        THREE_THREADS,
+        roll_back_twice,
+    );
     let outlived = "handles outlive the manager, and the table goes with the last of them";
     add("abandoned", outlived, 2, "drop of two handles", "the manager's end", UNBOUNDED, abandoned);
     let told = "a cycle is told to one of those in it, and to nobody else";
     add("deadlock", told, 2, "lock two, in opposite orders", "none", TWO_THREADS, deadlock);
     add("no-deadlock", told, 2, "lock two, in one order", "none", TWO_THREADS, no_deadlock);
     add(
+        "deadlock-twice",
+        told,
+        2,
+        "lock two, in opposite orders, twice each",
+        "none",
+        WEAK_WITH_A_BUDGET,
+        deadlock_twice,
+    );
+    add(
+        "no-deadlock-twice",
+        told,
+        2,
+        "lock two, in one order, twice each",
+        "none",
+        THREE_THREADS,
+        no_deadlock_twice,
+    );
+    add(
         "wait-is-over",
         told,
         2,
-        "lock a, then b · lock a and b",
+        "a future waits for a, then lock b · unlock a, lock a and b",
         "none",
-        TWO_THREADS,
+        CROWDED,
         wait_is_over,
     );
 }

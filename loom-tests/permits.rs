@@ -2,11 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use warded::model::Pristine;
 use warded::{BaseSemaphore, LocalSemaphore, PermitError, Wait};
 
-use crate::harness::{About, BUDGETS, CROWDED, Suite, TWO_THREADS};
+use crate::harness::{About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, TWO_THREADS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
@@ -114,6 +115,41 @@ fn recalled(budget: u16) {
     finish(&shared, 2);
 }
 
+/// Two are called, and a newcomer takes permits: while it keeps them, the second may not enter before
+/// the first, which nobody polls.
+fn called_in_turn(budget: u16) {
+    let shared = Arc::new((semaphore(2, budget), AtomicU32::new(0)));
+    let held = shared.0.by.permits(2).expect("there are two");
+    let mut first = Box::pin(shared.0.by.permit_async());
+    let mut second = Box::pin(shared.0.by.permit_async());
+    assert!(poll(first.as_mut()).is_pending());
+    assert!(poll(second.as_mut()).is_pending());
+
+    let keep = |shared: &(Arc<Shared>, AtomicU32)| {
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            kept.extend(shared.0.by.try_permit());
+            shared.1.store(kept.len() as u32, Ordering::Relaxed);
+        }
+        shared.1.store(0, Ordering::Relaxed);
+    };
+    beside(&shared, &[keep], |shared| {
+        drop(held);
+        for _ in 0..2 {
+            let kept_before = shared.1.load(Ordering::Relaxed);
+            let entered = poll(second.as_mut()).is_ready();
+            let kept = kept_before.min(shared.1.load(Ordering::Relaxed));
+            assert!(!entered || kept == 0, "the second went in, and left nothing for the first");
+            if entered {
+                break;
+            }
+        }
+    });
+    drop(block_on(first).expect("it is not closed"));
+    drop(second);
+    finish(&shared.0, 2);
+}
+
 /// A newcomer takes one of two permits that come free, and keeps it: the waiter gets the other.
 fn kept_by_a_newcomer(budget: u16) {
     let shared = semaphore(2, budget);
@@ -154,6 +190,7 @@ fn unpolled_head(budget: u16) {
     beside(&shared, &[one_after_another], |shared| {
         shared.data.write();
         drop(held);
+        one_after_another(shared);
     });
     let permit = block_on(head).expect("it is not closed");
     drop(permit);
@@ -231,6 +268,42 @@ fn close(budget: u16) {
         shared.data.write();
         shared.by.close();
         drop(held);
+    });
+    assert_eq!(shared.by.try_permit().err(), Some(PermitError::Closed));
+    assert!(shared.by.is_pristine(), "something is left over in the state word");
+}
+
+/// Whoever has the permit keeps it: those that wait can only be told that the gate is closed.
+fn closed_while_held(budget: u16) {
+    fn is_refused(shared: &Shared) {
+        assert_eq!(shared.by.permit().err(), Some(PermitError::Closed));
+    }
+    fn task_is_refused(shared: &Shared) {
+        assert_eq!(block_on(shared.by.permit_async()).err(), Some(PermitError::Closed));
+    }
+    let shared = semaphore(1, budget);
+    let held = shared.by.permit().expect("nobody else is here");
+    let others: &[fn(&Shared)] =
+        &[|shared| twice(shared, is_refused), |shared| twice(shared, task_is_refused)];
+    beside(&shared, others, |shared| shared.by.close());
+    drop(held);
+    assert!(shared.by.is_pristine(), "something is left over in the state word");
+}
+
+/// Two take turns until one of them closes, and closes again.
+fn close_twice(budget: u16) {
+    fn take(shared: &Shared) {
+        match shared.by.permit() {
+            Ok(_permit) => shared.data.write(),
+            Err(error) => assert_eq!(error, PermitError::Closed),
+        }
+    }
+    let shared = semaphore(1, budget);
+    beside(&shared, &[|shared| twice(shared, take)], |shared| {
+        for _ in 0..2 {
+            take(shared);
+            shared.by.close();
+        }
     });
     assert_eq!(shared.by.try_permit().err(), Some(PermitError::Closed));
     assert!(shared.by.is_pristine(), "something is left over in the state word");
@@ -321,6 +394,7 @@ fn added_against_forgotten(budget: u16) {
 pub fn models(suite: &mut Suite) {
     const ALONE: &str = "whoever has all permits is alone, and each sees what the earlier ones did";
     const LIVE: &str = "nobody waits for ever, no permit is lost, and nothing is left over";
+    const IN_TURN: &str = "of two that were called, the second leaves the first what it needs";
     const TOO_MANY: &str = "a waiter that needs more than there will ever be is told so";
     let mut add = |model: &str, claim, threads, operations, adversary, bounds, run| {
         let model = format!("semaphore/{model}");
@@ -363,6 +437,15 @@ pub fn models(suite: &mut Suite) {
         recalled,
     );
     add(
+        "called-in-turn",
+        IN_TURN,
+        2,
+        "2 given back before 2 futures, the second polled twice; try 1 twice",
+        "a newcomer after two were called",
+        TWO_THREADS,
+        called_in_turn,
+    );
+    add(
         "kept-by-a-newcomer",
         LIVE,
         3,
@@ -393,9 +476,9 @@ pub fn models(suite: &mut Suite) {
         "unpolled-head",
         LIVE,
         2,
-        "a future at the head is not polled, 2 given back; 1 twice behind it",
+        "a future at the head is not polled, 2 given back, 1 twice; 1 twice behind it",
         "unpolled future",
-        TWO_THREADS,
+        BESIDE_A_FUTURE,
         unpolled_head,
     );
     add(
@@ -417,6 +500,16 @@ pub fn models(suite: &mut Suite) {
         same_word_again,
     );
     add("close", LIVE, 3, "closed; 1 twice; 1 awaited twice", "close", CROWDED, close);
+    add(
+        "closed-while-held",
+        LIVE,
+        3,
+        "closed; 1 twice; 1 awaited twice",
+        "close, and nobody gives back",
+        CROWDED,
+        closed_while_held,
+    );
+    add("close-twice", LIVE, 2, "1, closed, twice; 1 twice", "close", TWO_THREADS, close_twice);
     add("added", LIVE, 2, "1 added; 1 twice", "nobody gives back", TWO_THREADS, added);
     add(
         "added-to-many",

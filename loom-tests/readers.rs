@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warded::model::Pristine;
 use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
-use crate::harness::{About, BUDGETS, CROWDED, Suite, TWO_THREADS, TWO_WRITERS};
+use crate::harness::{
+    About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, TWO_THREADS, WEAK_WITH_A_BUDGET,
+};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
@@ -300,6 +302,30 @@ fn upgrade_before_called_reader(budget: u16) {
     finish(&shared);
 }
 
+/// The reader has been called, and nobody polls it, when the upgrade comes before it.
+fn upgrade_before_unpolled_reader(budget: u16) {
+    let shared = read_write(budget);
+    beside(&shared, &[two_attempts], |shared| {
+        for _ in 0..2 {
+            let writing = shared.by.write();
+            let mut reader = Box::pin(shared.by.read_async());
+            assert!(poll(reader.as_mut()).is_pending());
+            let mut looking = WriteGuard::downgrade_to_upgradable(writing);
+            let reading = shared.by.read_recursive();
+            let mut upgrade = Box::pin(UpgradableGuard::upgraded_async(&mut looking));
+            assert!(poll(upgrade.as_mut()).is_pending(), "somebody reads");
+            drop(reading);
+            let writing = block_on(upgrade);
+            shared.data.write();
+            drop(writing);
+            drop(looking);
+            drop(block_on(reader));
+        }
+    });
+    assert_eq!(shared.data.read(), 2);
+    finish(&shared);
+}
+
 fn two_upgrades(budget: u16) {
     let shared = read_write(budget);
     beside(
@@ -380,6 +406,54 @@ fn downgrade(budget: u16) {
     finish(&shared);
 }
 
+fn downgrade_against_writer(budget: u16) {
+    let shared = read_write(budget);
+    beside(&shared, &[write_twice], |shared| {
+        for _ in 0..2 {
+            let writing = shared.by.write();
+            shared.data.write();
+            let seen = shared.data.read();
+            let reading = WriteGuard::downgrade(writing);
+            assert_eq!(shared.data.read(), seen, "another writer came in between");
+            drop(reading);
+        }
+    });
+    assert_eq!(shared.data.read(), 4);
+    finish(&shared);
+}
+
+fn upgraded_and_back_against_writer(budget: u16) {
+    let shared = read_write(budget);
+    beside(&shared, &[write_twice], |shared| {
+        let mut looking = shared.by.upgradable();
+        for _ in 0..2 {
+            let seen = shared.data.read();
+            let writing = UpgradableGuard::upgraded(&mut looking);
+            shared.data.write();
+            drop(writing);
+            assert_eq!(shared.data.read(), seen + 1, "another writer came in between");
+        }
+    });
+    assert_eq!(shared.data.read(), 4);
+    finish(&shared);
+}
+
+fn cancelled_upgrade_against_writer(budget: u16) {
+    let shared = read_write(budget);
+    beside(&shared, &[write_twice], |shared| {
+        for _ in 0..2 {
+            let mut looking = shared.by.upgradable();
+            let reading = shared.by.read_recursive();
+            let seen = shared.data.read();
+            drop(poll_and_drop(UpgradableGuard::upgraded_async(&mut looking)));
+            assert_eq!(shared.data.read(), seen, "the cancelled upgrade lost its read");
+            drop(reading);
+        }
+    });
+    assert_eq!(shared.data.read(), 2);
+    finish(&shared);
+}
+
 fn downgrade_in_steps(budget: u16) {
     let shared = read_write(budget);
     beside(
@@ -437,7 +511,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "read twice; write twice; write awaited twice",
         "none",
-        TWO_WRITERS,
+        WEAK_WITH_A_BUDGET,
         reader_and_two_writers,
     );
     add(
@@ -540,6 +614,15 @@ pub fn models(suite: &mut Suite) {
         upgrade_before_called_reader,
     );
     add(
+        "upgrade-before-unpolled-reader",
+        LIVE,
+        2,
+        "write, upgradable, read, upgrade awaited, twice; try to read twice",
+        "a reader that was called and is not polled",
+        BESIDE_A_FUTURE,
+        upgrade_before_unpolled_reader,
+    );
+    add(
         "two-upgrades",
         NONE_BETWEEN,
         2,
@@ -583,6 +666,33 @@ pub fn models(suite: &mut Suite) {
         "none",
         CROWDED,
         downgrade,
+    );
+    add(
+        "downgrade-against-writer",
+        NONE_BETWEEN,
+        2,
+        "write, read, twice; write twice",
+        "none",
+        TWO_THREADS,
+        downgrade_against_writer,
+    );
+    add(
+        "upgraded-and-back-against-writer",
+        NONE_BETWEEN,
+        2,
+        "upgradable, write, upgradable, twice; write twice",
+        "none",
+        TWO_THREADS,
+        upgraded_and_back_against_writer,
+    );
+    add(
+        "cancelled-upgrade-against-writer",
+        LIVE,
+        2,
+        "upgradable, upgrade polled once, twice; write twice",
+        "cancelled future",
+        WEAK_WITH_A_BUDGET,
+        cancelled_upgrade_against_writer,
     );
     add(
         "downgrade-in-steps",

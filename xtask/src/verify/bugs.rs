@@ -56,7 +56,7 @@ pub const BUGS: &[Bug] = &[
         file: GATE,
         right: "        if self.is_closed() {\n            Refusal::Closed",
         wrong: "        if self.is_closed() {\n            Refusal::Unavailable",
-        models: "semaphore/all-programs-2x1/",
+        models: "semaphore/close/",
     },
     Bug {
         bug: "a closed gate lets newcomers in",
@@ -289,7 +289,7 @@ pub const BUGS: &[Bug] = &[
         file: GATE,
         right: "unsafe { gate.with_list(|list| list.recall(free(word))) };",
         wrong: "if free(word) < self.request.need { unsafe { gate.with_list(|list| list.recall(free(word))) } };",
-        models: "semaphore/recalled/",
+        models: "semaphore/called-in-turn/",
     },
     Bug {
         bug: "a panic on the way in loses the permits",
@@ -303,7 +303,7 @@ pub const BUGS: &[Bug] = &[
         file: GATE,
         right: "self.queued.set(false);",
         wrong: "",
-        models: "lock/one-cycle/",
+        models: "lock/two-cycles/",
     },
     Bug {
         bug: "a waiter that gives up stays in the list",
@@ -325,7 +325,7 @@ pub const BUGS: &[Bug] = &[
         file: LIST,
         right: "if closed || waiter.need > max {",
         wrong: "if waiter.need > max {",
-        models: "semaphore/close/",
+        models: "semaphore/closed-while-held/",
     },
     Bug {
         bug: "whoever closes has not locked the list",
@@ -389,7 +389,7 @@ pub const BUGS: &[Bug] = &[
         file: LIST,
         right: "self.recall_all();",
         wrong: "",
-        models: "read-write/upgrade-before-called-reader/",
+        models: "read-write/upgrade-before-unpolled-reader/",
     },
     Bug {
         bug: "an upgrade is not the next to be called",
@@ -410,14 +410,14 @@ pub const BUGS: &[Bug] = &[
         file: LIST,
         right: "            if self.ends.next == node {\n                self.ends.next = next;\n            }",
         wrong: "",
-        models: "lock/one-cancelled/",
+        models: "lock/cancel-before-a-waiter/",
     },
     Bug {
         bug: "the node behind the one that leaves keeps its link to it",
         file: LIST,
         right: "(*behind).set_prev(prev);",
         wrong: "",
-        models: "semaphore/same-word-again/",
+        models: "lock/timeout-before-a-waiter/",
     },
     Bug {
         bug: "a turn comes only when a permit is left over",
@@ -517,7 +517,7 @@ pub const BUGS: &[Bug] = &[
         file: TABLE,
         right: "if count > 0 || (held && self.table.is_none()) {",
         wrong: "if count > 0 || (held && self.table.is_some()) {",
-        models: "manager/double-release/",
+        models: "manager/held-without-handles/",
     },
     Bug {
         bug: "a name goes while others have handles",
