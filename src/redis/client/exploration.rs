@@ -40,6 +40,8 @@ struct Scope {
     name: &'static str,
     /// What the callers of each client do, one after another.
     programs: [&'static [Step]; 2],
+    /// What those ask for, each time: one name, or several at once.
+    names: [&'static [&'static str]; 2],
     /// How often time goes on before all comes to rest.
     jumps: u32,
     /// How many connections break.
@@ -57,6 +59,7 @@ struct Scope {
 const PLAIN: Scope = Scope {
     name: "",
     programs: [&[], &[]],
+    names: [&["x"], &["x"]],
     jumps: 0,
     breaks: 0,
     copies: 0,
@@ -99,6 +102,8 @@ enum Choice {
 
 struct Held {
     hold: HoldId,
+    /// Of the lock.
+    key: String,
     valid_until: Moment,
     fence: u64,
     token: String,
@@ -108,9 +113,10 @@ struct Node {
     client: Client,
     channel: String,
     rate: i64,
+    terms: Arc<Terms>,
     program: &'static [Step],
     ask: Option<AskId>,
-    held: Option<Held>,
+    held: Vec<Held>,
     /// Requests and answers stay in order on a connection.
     requests: VecDeque<(CallId, Request)>,
     answers: VecDeque<(CallId, Result<Reply, RedisError>)>,
@@ -139,28 +145,30 @@ struct World {
     scope: Scope,
     now: u64,
     server: Server,
-    terms: Arc<Terms>,
     nodes: [Node; 2],
     ghosts: Vec<(usize, Request)>,
     last_ask: AskId,
-    last_fence: u64,
+    /// By the key of the lock.
+    last_fences: BTreeMap<String, u64>,
     grants: usize,
 }
 
 impl World {
     fn new(scope: Scope, server: Server) -> Self {
-        let terms = Arc::new(Terms {
-            keys: Keys::new("w", None, "x").unwrap(),
-            parts: Box::default(),
-            ttl: TTL,
-            grace: TTL / 10,
-            owner: "somebody".to_owned(),
-            bypass: scope.bypass,
-            waiter_ttl: Duration::from_secs(1),
-            retry_delay: Duration::from_millis(400),
-            polling: false,
-            max_hold: scope.max_hold,
-        });
+        let terms = |name: &&str| {
+            Arc::new(Terms {
+                keys: Keys::new("w", None, name).unwrap(),
+                parts: Box::default(),
+                ttl: TTL,
+                grace: TTL / 10,
+                owner: "somebody".to_owned(),
+                bypass: scope.bypass,
+                waiter_ttl: Duration::from_secs(1),
+                retry_delay: Duration::from_millis(400),
+                polling: false,
+                max_hold: scope.max_hold,
+            })
+        };
         let node = |number: usize| {
             let mut bits = (number as u128 + 1) << 100;
             let entropy = Box::new(move || {
@@ -173,9 +181,10 @@ impl World {
                 client: Client::new(format!("node{number:012}"), temper, entropy),
                 channel: format!("w:c:{number}"),
                 rate: if number == 1 { scope.rate } else { 0 },
+                terms: Terms::all(scope.names[number].iter().map(terms).collect()),
                 program: scope.programs[number],
                 ask: None,
-                held: None,
+                held: Vec::new(),
                 requests: VecDeque::new(),
                 answers: VecDeque::new(),
                 connecting: None,
@@ -188,11 +197,10 @@ impl World {
             scope,
             now: 0,
             server,
-            terms,
             nodes: [node(0), node(1)],
             ghosts: Vec::new(),
             last_ask: 0,
-            last_fence: 0,
+            last_fences: BTreeMap::new(),
             grants: 0,
         };
         // Both are connected and know the server's time.
@@ -236,26 +244,26 @@ impl World {
                     node.ask = None;
                 }
                 let Answer::Granted(grants) = answer else { return };
-                let [granted] = <[Granted; 1]>::try_from(grants).expect("one name was asked for");
-                let Granted { hold, fence, valid_until, attempt, .. } = granted;
-                if known {
+                for Granted { hold, fence, valid_until, attempt, .. } in grants {
+                    if !known {
+                        // Its caller had gone: the driver gives it back.
+                        self.tell(number, Event::Release { hold, ask: None });
+                        continue;
+                    }
                     self.grants += 1;
-                    let token = attempt.token.clone();
-                    let held = Held { hold, valid_until, fence, token };
-                    assert!(node.held.replace(held).is_none(), "a caller holds twice");
-                } else {
-                    // Its caller had gone: the driver gives it back.
-                    self.tell(number, Event::Release { hold, ask: None });
+                    let (key, token) = (attempt.terms.keys.lock.clone(), attempt.token.clone());
+                    let held = Held { hold, key, valid_until, fence, token };
+                    self.nodes[number].held.push(held);
                 }
             }
             Action::Valid { hold, until } => {
-                if let Some(held) = node.held.as_mut().filter(|held| held.hold == hold) {
+                if let Some(held) = node.held.iter_mut().find(|held| held.hold == hold) {
                     assert!(held.valid_until.0 > 0, "a lost hold came back");
                     held.valid_until = until;
                 }
             }
             Action::Lost { hold, .. } => {
-                if let Some(held) = node.held.as_mut().filter(|held| held.hold == hold) {
+                if let Some(held) = node.held.iter_mut().find(|held| held.hold == hold) {
                     held.valid_until = Moment(0);
                 }
             }
@@ -273,9 +281,15 @@ impl World {
         let us = self.server_us();
         let value = self.server.run(us, request, &self.nodes[node].channel);
         let reply = request.read(&value);
-        if let Ok(Reply::Granted { fences, .. }) = &reply {
-            assert!(fences[0] >= self.last_fence, "a fence after a greater one");
-            self.last_fence = fences[0];
+        if let (Request::Acquire { attempt, .. }, Ok(Reply::Granted { fences, .. })) =
+            (request, &reply)
+        {
+            for (terms, fence) in attempt.terms.each().iter().zip(fences) {
+                let key = &terms.keys.lock;
+                assert_eq!(self.server.field(key, "t").as_ref(), Some(&attempt.token), "not all");
+                let last = self.last_fences.insert(key.clone(), *fence);
+                assert!(last.is_none_or(|last| last <= *fence), "a fence after a greater one");
+            }
         }
         for (channel, token) in self.server.take_said() {
             let to = self.nodes.iter_mut().find(|node| node.channel == channel);
@@ -293,7 +307,7 @@ impl World {
         for node in &mut self.nodes {
             let due = node.client.due();
             times.extend(due.map(|due| node.when(due)));
-            if let Some(held) = node.held.as_ref().filter(|held| held.valid_until.0 > 0) {
+            for held in node.held.iter().filter(|held| held.valid_until.0 > 0) {
                 // The claim is sharpest at the last moment of validity.
                 let end = node.when(held.valid_until);
                 times.extend([end.saturating_sub(1_000), end]);
@@ -314,7 +328,7 @@ impl World {
                 Some(Step::Abandon) => true,
                 Some(Step::Extend | Step::Release) => node.ask.is_none(),
                 Some(Step::Lock | Step::Try | Step::Timed) => {
-                    node.ask.is_none() && node.held.is_none()
+                    node.ask.is_none() && node.held.is_empty()
                 }
             };
             let possible = [
@@ -423,38 +437,41 @@ impl World {
                 return self.release(number);
             }
             Step::Extend => {
-                let Some(hold) = node.held.as_ref().map(|held| held.hold) else { return };
+                let Some(hold) = node.held.first().map(|held| held.hold) else { return };
                 node.ask = Some(ask);
                 return self.tell(number, Event::Extend { hold, ask, more: TTL });
             }
             Step::Release => return self.release(number),
         };
         node.ask = Some(ask);
-        let terms = self.terms.clone();
+        let terms = node.terms.clone();
         self.tell(number, Event::Lock { ask, terms, patience });
     }
 
     fn release(&mut self, node: usize) {
-        if let Some(held) = self.nodes[node].held.take() {
+        for held in mem::take(&mut self.nodes[node].held) {
             self.tell(node, Event::Release { hold: held.hold, ask: None });
         }
     }
 
-    /// At most one holder believes that it holds, and the server agrees with it.
+    /// At most one holder of a name believes that it holds, and the server agrees with it.
     fn check(&self) {
-        let valid = |node: &&Node| {
-            let held = node.held.as_ref();
-            held.is_some_and(|held| node.clock(self.now) < held.valid_until)
-        };
-        let mut holders = self.nodes.iter().filter(valid).filter_map(|node| node.held.as_ref());
-        let Some(held) = holders.next() else { return };
-        if let Some(other) = holders.next() {
-            panic!("both believe to hold, with the fences {} and {}", held.fence, other.fence);
+        let mut valid = BTreeMap::new();
+        for node in &self.nodes {
+            let clock = node.clock(self.now);
+            for held in node.held.iter().filter(|held| clock < held.valid_until) {
+                if let Some(other) = valid.insert(&held.key, held) {
+                    let fences = (other.fence, held.fence);
+                    panic!("both believe to hold {}, with the fences {fences:?}", held.key);
+                }
+            }
         }
-        let key = &self.terms.keys.lock;
-        assert_eq!(self.server.field(key, "t").as_ref(), Some(&held.token), "the server disagrees");
-        let end: u64 = self.server.field(key, "x").expect("held").parse().unwrap();
-        assert!(end * 1_000 > self.server_us(), "the lease had ended");
+        for (key, held) in valid {
+            let token = self.server.field(key, "t");
+            assert_eq!(token.as_ref(), Some(&held.token), "the server disagrees");
+            let end: u64 = self.server.field(key, "x").expect("held").parse().unwrap();
+            assert!(end * 1_000 > self.server_us(), "the lease had ended");
+        }
     }
 
     /// The network heals, and whoever holds releases: all who wait get the lock, nothing is left.
@@ -482,6 +499,11 @@ impl World {
             assert!(client.holds.is_empty() && client.lines.is_empty(), "holds or lines are left");
             assert!(client.waiting.is_empty() && client.line_of.is_empty(), "waiters are left");
         }
+        assert!(!self.server.has_queues(), "somebody who is gone stands in a queue");
+        for terms in self.nodes.iter().flat_map(|node| node.terms.each()) {
+            let end = self.server.field(&terms.keys.lock, "x").map(|ms| ms.parse::<u64>().unwrap());
+            assert!(end.is_none_or(|ms| ms * 1_000 <= self.server_us()), "a lock is left held");
+        }
     }
 
     /// All that decides what can happen from here on.
@@ -494,12 +516,12 @@ impl World {
         let mut hasher = DefaultHasher::new();
         let scope = self.scope;
         (self.now, scope.jumps, scope.breaks, scope.copies, scope.unheard).hash(&mut hasher);
-        (self.last_ask, self.last_fence).hash(&mut hasher);
+        (self.last_ask, &self.last_fences).hash(&mut hasher);
         unordered(&self.ghosts).hash(&mut hasher);
         self.server.dump().hash(&mut hasher);
         for node in &self.nodes {
-            let held = node.held.as_ref().map(|held| (held.hold, held.valid_until.0));
-            (node.program.len(), node.ask, held).hash(&mut hasher);
+            let held = node.held.iter().map(|held| (held.hold, held.valid_until.0));
+            (node.program.len(), node.ask, held.collect::<Vec<_>>()).hash(&mut hasher);
             (node.subscribing, node.listening, &node.told).hash(&mut hasher);
             format!("{:?}{:?}{:?}", node.requests, node.answers, node.connecting).hash(&mut hasher);
             let client = &node.client;
@@ -655,6 +677,12 @@ scopes! {
         further Scope { jumps: 2, ..PLAIN };
     a_lease_that_is_renewed: [&[Try, Release], &[Try]], RENEWED,
         further Scope { jumps: 1, breaks: 1, ..RENEWED };
+    several_names: [&[Lock, Release], &[Lock]], BOTH_AND_ONE,
+        further Scope { jumps: 1, copies: 1, ..BOTH_AND_ONE };
+    several_names_in_opposite_orders: [&[Try], &[Try]], OPPOSITE,
+        further Scope { jumps: 1, copies: 1, ..OPPOSITE };
+    several_names_that_are_called_off: [&[Try, Abandon], &[Lock]], BOTH_AND_ONE,
+        further Scope { jumps: 1, copies: 1, ..BOTH_AND_ONE };
     a_clock_that_is_fast: [&[Try, Release], &[Try]], Scope { rate: 9, ..PLAIN },
         further Scope { jumps: 2, rate: 9, ..PLAIN };
     a_clock_that_is_slow: [&[Try, Release], &[Try]], Scope { rate: -9, ..PLAIN },
@@ -662,3 +690,6 @@ scopes! {
 }
 
 const RENEWED: Scope = Scope { max_hold: Some(Duration::from_secs(2)), ..PLAIN };
+/// The one wants two names, the other that of them which is not the first.
+const BOTH_AND_ONE: Scope = Scope { names: [&["x", "y"], &["y"]], ..PLAIN };
+const OPPOSITE: Scope = Scope { names: [&["x", "y"], &["y", "x"]], ..PLAIN };

@@ -255,6 +255,11 @@ impl Server {
         leases.chain(waiters).collect()
     }
 
+    /// Whether anybody waits.
+    pub(super) fn has_queues(&self) -> bool {
+        !self.store.borrow().sets.is_empty()
+    }
+
     /// All that it knows.
     pub(super) fn dump(&self) -> String {
         let store = self.store.borrow();
