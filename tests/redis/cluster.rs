@@ -391,6 +391,25 @@ fn one_node_of_a_cluster_is_not_the_cluster() {
     assert!(matches!(refused, Err(RedisError::Option { option: "nodes", .. })), "{refused:?}");
 }
 
+/// Every server of it is walked through.
+#[test]
+fn a_cleanup_reaches_all_servers_of_a_cluster() {
+    let cluster = Cluster::start();
+    let locks = LockManager::builder().redis(cluster.source()).build().unwrap();
+    let names = cluster.names();
+    for (name, master) in names.iter().zip(&cluster.masters) {
+        RedisLock::new(name, cluster.source()).unwrap().lock().unwrap().release().unwrap();
+        master.look().age(name);
+    }
+    let held = locks.get_lock(&names[1]).unwrap().lock_owned().unwrap();
+    assert_eq!(locks.cleanup().unwrap().locks, 2);
+    assert!(held.is_valid());
+    for master in &cluster.masters {
+        let keys: usize = redis::cmd("DBSIZE").query(&mut master.look().0).unwrap();
+        assert_eq!(keys, usize::from(master.port() == cluster.masters[1].port()));
+    }
+}
+
 /// One script reaches one slot: names in several are refused before anything is sent, unless they
 /// are in one group, or taken one by one.
 #[test]
