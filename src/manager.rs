@@ -281,6 +281,27 @@ impl LockManager {
         }
     }
 
+    /// [`info`](Self::info) for tasks: in Redis it waits for the server. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`info`](Self::info).
+    ///
+    /// ```
+    /// # #[cfg(not(loom))] {
+    /// # pollster::block_on(async {
+    /// let locks = warded::LockManager::local();
+    /// assert_eq!(locks.info_async("jobs").await?, warded::LockInfo::unheld("jobs"));
+    /// # Ok::<(), warded::LockError>(())
+    /// # }).unwrap();
+    /// # }
+    /// ```
+    pub async fn info_async(&self, name: &str) -> Result<LockInfo, LockError> {
+        match &self.locks {
+            Locks::Local(_) => self.info(name),
+            Locks::Remote(remote) => remote.info_async(name).await,
+        }
+    }
+
     /// [`info`](Self::info) of every name in use, in no particular order.
     ///
     /// # Errors
@@ -300,6 +321,17 @@ impl LockManager {
         }
     }
 
+    /// [`infos`](Self::infos) for tasks: in Redis it waits for the server. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`infos`](Self::infos).
+    pub async fn infos_async(&self) -> Result<Vec<LockInfo>, LockError> {
+        match &self.locks {
+            Locks::Local(_) => self.infos(),
+            Locks::Remote(remote) => remote.infos_async().await,
+        }
+    }
+
     fn info_of(&self, name: String, entry: &Entry) -> LockInfo {
         let mut info = LockInfo::unheld(name);
         if let Some((holder, since)) = entry.hold() {
@@ -312,18 +344,42 @@ impl LockManager {
     /// Sweeps what is left over.
     ///
     /// No name that is out of use is kept, so in this process nothing needs this: it gives the memory
-    /// of a few vacant entries back. In Redis it forgets holds through
-    /// [`acquire`](crate::BaseLock::acquire) and [`acquire_all`](Self::acquire_all) whose lease has
-    /// ended, and waits until the releases that are under way, also those that are sent again and
-    /// again because nobody answers, are confirmed, or their leases over.
+    /// of a few vacant entries back.
+    ///
+    /// In Redis it
+    /// 1. forgets holds through [`acquire`](crate::BaseLock::acquire) and
+    ///    [`acquire_all`](Self::acquire_all) whose lease has ended;
+    /// 2. waits until the releases that are under way, also those that are sent again and again
+    ///    because nobody answers, are confirmed, or their leases over;
+    /// 3. takes away, for all names of this manager's prefix and group, whoever used them, what is
+    ///    over on the server: waiters that died, what is remembered of old attempts, and names that
+    ///    nobody has held, waited for, or used for a minute or more. What is held, who waits, and the
+    ///    order of fencing tokens is not touched, whenever this runs.
+    ///
+    /// For the last it walks through all keys of the database (of each server of a cluster), 250 at a
+    /// time, and the server serves others in between: on a large database it takes long. Nobody has
+    /// to call this: names go from the server by themselves, a day after their last use.
     ///
     /// # Errors
-    /// None in this process. In Redis, that a release could not be confirmed:
-    /// `RedisError::Unconfirmed`.
+    /// None in this process. In Redis, that a release could not be confirmed
+    /// (`RedisError::Unconfirmed`), or that the server could not be asked; then a part may be swept.
     pub fn cleanup(&self) -> Result<Swept, LockError> {
         match &self.locks {
             Locks::Local(table) => Ok(Swept { vacant: table.free_vacant(), ..Swept::default() }),
             Locks::Remote(remote) => remote.cleanup(),
+        }
+    }
+
+    /// [`cleanup`](Self::cleanup) for tasks: in Redis it waits for the server.
+    ///
+    /// Cancel-safe: what was swept until then is.
+    ///
+    /// # Errors
+    /// As [`cleanup`](Self::cleanup).
+    pub async fn cleanup_async(&self) -> Result<Swept, LockError> {
+        match &self.locks {
+            Locks::Local(_) => self.cleanup(),
+            Locks::Remote(remote) => remote.cleanup_async().await,
         }
     }
 }
@@ -338,6 +394,12 @@ pub struct Swept {
     pub expired: usize,
     /// So many releases were under way to Redis, and are confirmed now.
     pub releases: usize,
+    /// So many names were taken away on the server, which nobody used any more.
+    pub locks: usize,
+    /// So many waiters that had died were taken out of queues on the server.
+    pub waiters: usize,
+    /// So many marks of old attempts, by which the server knows late messages, were taken away.
+    pub marks: usize,
 }
 
 impl Drop for LockManager {

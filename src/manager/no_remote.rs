@@ -57,6 +57,18 @@ impl Remote {
     pub(super) fn cleanup(&self) -> Result<super::Swept, LockError> {
         match *self {}
     }
+
+    pub(super) async fn info_async(&self, _name: &str) -> Result<LockInfo, LockError> {
+        match *self {}
+    }
+
+    pub(super) async fn infos_async(&self) -> Result<Vec<LockInfo>, LockError> {
+        match *self {}
+    }
+
+    pub(super) async fn cleanup_async(&self) -> Result<super::Swept, LockError> {
+        match *self {}
+    }
 }
 
 /// A handle of a lock in Redis.

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use super::backend::{Backend, ManagerError};
 use super::owner::LockOwner;
 use super::{LockManagerBuilder, Swept};
-use crate::redis::{lock_all, patience, wait};
+use crate::redis::{Total, lock_all, patience, wait};
 use crate::{
     BaseLock, LockError, LockInfo, LockManager, RedisError, RedisGuard, RedisLock,
     RedisLockBuilder, RedisSource, Wait,
@@ -309,25 +309,38 @@ impl Remote {
         self.0.names().len()
     }
 
-    /// Asks the server, who may know of holders elsewhere.
     pub(super) fn info(&self, name: &str) -> Result<LockInfo, LockError> {
-        Ok(self.0.lock(name)?.info()?)
+        wait(self.info_async(name))
+    }
+
+    /// Asks the server, who may know of holders elsewhere.
+    pub(super) async fn info_async(&self, name: &str) -> Result<LockInfo, LockError> {
+        Ok(self.0.lock(name)?.info_async().await?)
     }
 
     pub(super) fn infos(&self) -> Result<Vec<LockInfo>, LockError> {
+        wait(self.infos_async())
+    }
+
+    pub(super) async fn infos_async(&self) -> Result<Vec<LockInfo>, LockError> {
         let locks: Vec<_> = self.0.names().values().map(|name| name.lock.clone()).collect();
-        let infos = wait(join_all(locks.iter().map(RedisLock::info_async)));
+        let infos = join_all(locks.iter().map(RedisLock::info_async)).await;
         Ok(infos.into_iter().collect::<Result<_, _>>()?)
     }
 
     pub(super) fn cleanup(&self) -> Result<Swept, LockError> {
+        wait(self.cleanup_async())
+    }
+
+    pub(super) async fn cleanup_async(&self) -> Result<Swept, LockError> {
         let mut expired = 0;
         self.0.names().retain(|_, name| {
             expired += usize::from(name.lock.forget_expired());
             name.is_in_use()
         });
-        let releases = wait(self.0.source.settle())?;
-        Ok(Swept { expired, releases, ..Swept::default() })
+        let releases = self.0.source.settle().await?;
+        let Total { locks, waiters, marks } = self.0.lock.sweep().await?;
+        Ok(Swept { expired, releases, locks, waiters, marks, ..Swept::default() })
     }
 }
 

@@ -137,6 +137,18 @@ pub(crate) enum Request {
     Read { key: Arc<str> },
     /// What the server says about itself.
     Info,
+    /// Some of the keys that look so, from there on.
+    Scan { pattern: Arc<str>, from: Place },
+    /// Take away what is over of one lock.
+    Sweep { keys: Keys },
+}
+
+/// Where a walk through all keys has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    /// Which server of a cluster.
+    pub(crate) server: usize,
+    pub(crate) cursor: u64,
 }
 
 /// By how much a lease is lengthened.
@@ -186,13 +198,31 @@ pub(crate) enum Reply {
         now: u64,
     },
     Info(String),
+    /// Some keys, and where there are more.
+    Scanned {
+        keys: Vec<String>,
+        next: Option<Place>,
+    },
+    Swept {
+        swept: Swept,
+        now: u64,
+    },
+}
+
+/// What was over of one lock, and is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// The lock itself.
+    pub(crate) lock: bool,
+    pub(crate) waiters: usize,
+    pub(crate) lanes: usize,
 }
 
 impl Reply {
     /// The server's time in µs, if it says that.
     fn now(&self) -> Option<u64> {
         match self {
-            Self::Info(_) => None,
+            Self::Info(_) | Self::Scanned { .. } => None,
             Self::Granted { now, .. }
             | Self::Busy { now, .. }
             | Self::Over { now }
@@ -201,6 +231,7 @@ impl Reply {
             | Self::NotExtended { now, .. }
             | Self::Written { now, .. }
             | Self::Read { now, .. }
+            | Self::Swept { now, .. }
             | Self::Status(Status { now, .. }) => Some(*now),
         }
     }
@@ -263,6 +294,10 @@ pub(crate) enum Event {
     Read { ask: AskId, key: Arc<str> },
     /// Somebody wants to know what server this is.
     Info { ask: AskId },
+    /// Somebody wants to know which keys there are.
+    Scan { ask: AskId, pattern: Arc<str>, from: Place },
+    /// Somebody cleans up.
+    Sweep { ask: AskId, keys: Keys },
     /// Somebody waits for the releases that are under way.
     Flush { ask: AskId },
     /// The connection stands; the server's time in µs is this.
@@ -315,6 +350,11 @@ pub(crate) enum Answer {
     Written(bool),
     Read(Option<(u64, Vec<u8>)>),
     Info(String),
+    Scanned {
+        keys: Vec<String>,
+        next: Option<Place>,
+    },
+    Swept(Swept),
     /// So many releases were under way.
     Flushed(usize),
     Failed(RedisError),
@@ -379,7 +419,7 @@ enum Timer {
 
 /// Where the answer to a question will come from.
 #[derive(Debug)]
-enum Place {
+enum Origin {
     /// The server's time is not known yet, so nothing can be stamped.
     Early(Event),
     Line(u64),
@@ -389,7 +429,7 @@ enum Place {
 
 #[derive(Debug)]
 struct Asked {
-    place: Place,
+    origin: Origin,
     /// When one of its timers rings: its deadline, or when it gives up.
     timer: Option<(Moment, Timer)>,
 }
@@ -404,6 +444,8 @@ enum Purpose {
     Line(u64),
     Release {
         ask: Option<AskId>,
+        /// Whether the hold was lost, as far as that was known here.
+        lost: Option<Loss>,
     },
     Extend {
         hold: HoldId,
@@ -580,6 +622,10 @@ impl Client {
             }
             Event::Read { ask, key } => self.look(now, ask, Request::Read { key }, out),
             Event::Info { ask } => self.look(now, ask, Request::Info, out),
+            Event::Scan { ask, pattern, from } => {
+                self.look(now, ask, Request::Scan { pattern, from }, out);
+            }
+            Event::Sweep { ask, keys } => self.look(now, ask, Request::Sweep { keys }, out),
             Event::Flush { ask } => self.flush(ask, out),
             Event::Up { node, server, sent } => self.up(now, node, server, sent, out),
             Event::Changed => self.check_all(now, out),
@@ -621,7 +667,7 @@ impl Client {
         };
         if patience == Patience::Try {
             let call = self.try_once(now, terms, ask, 0, out);
-            self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+            self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
             return;
         }
         let timer = match patience {
@@ -639,7 +685,7 @@ impl Client {
                 *vacant.insert(self.last_number)
             }
         };
-        self.asks.insert(ask, Asked { place: Place::Line(line), timer });
+        self.asks.insert(ask, Asked { origin: Origin::Line(line), timer });
         self.lines.get_mut(&line).expect("it was just found").callers.insert(ask);
         self.join(now, line, out);
     }
@@ -667,7 +713,7 @@ impl Client {
     /// Asks the server what a caller wants to know of it.
     fn look(&mut self, now: Moment, ask: AskId, request: Request, out: &mut Vec<Action>) {
         let call = self.call(now, request, Purpose::Look(ask), out);
-        self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+        self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
     }
 
     /// Keeps a question until the server's time is known.
@@ -685,7 +731,7 @@ impl Client {
             _ => (give_up, Timer::GiveUp(ask)),
         };
         self.timers.insert(timer.clone());
-        self.asks.insert(ask, Asked { place: Place::Early(event), timer: Some(timer) });
+        self.asks.insert(ask, Asked { origin: Origin::Early(event), timer: Some(timer) });
         self.need_link(out);
     }
 
@@ -747,11 +793,11 @@ impl Client {
     /// Nobody waits for the answer any more. A grant that may be on its way is given back.
     fn abandon(&mut self, now: Moment, ask: AskId, out: &mut Vec<Action>) {
         let Some(asked) = self.close(ask) else { return };
-        match asked.place {
-            Place::Early(..) => {}
-            Place::Line(line) => self.step_out(now, line, ask, out),
-            Place::Call(call) => self.disown(now, call, out),
-            Place::Flush => self.flushes.retain(|flush| flush.ask != ask),
+        match asked.origin {
+            Origin::Early(..) => {}
+            Origin::Line(line) => self.step_out(now, line, ask, out),
+            Origin::Call(call) => self.disown(now, call, out),
+            Origin::Flush => self.flushes.retain(|flush| flush.ask != ask),
         }
     }
 
@@ -812,11 +858,13 @@ impl Client {
             return;
         };
         let terms = hold.attempt.terms.clone();
-        let moot = hold.lease.over();
-        let call = self.end_attempt(now, hold.attempt, ask, out);
-        self.moot_at(call, moot.max(now + self.temper.patience));
+        let over = hold.lease.over();
+        let expired = (hold.lease.valid_until() <= now).then_some(Loss::Expired);
+        let purpose = Purpose::Release { ask, lost: hold.lost.or(expired) };
+        let call = self.end_attempt(now, hold.attempt, purpose, out);
+        self.moot_at(call, over.max(now + self.temper.patience));
         if let Some(ask) = ask {
-            self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+            self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
         }
         // Who waits here may be the next one. Asking at once, right behind the release, saves the
         // way of the server's message.
@@ -854,7 +902,7 @@ impl Client {
     /// Ends an attempt that nobody wants any more, at every name.
     fn call_off(&mut self, now: Moment, attempt: &Arc<Attempt>, out: &mut Vec<Action>) {
         for part in attempt.each() {
-            self.end_attempt(now, part, None, out);
+            self.end_attempt(now, part, Purpose::Release { ask: None, lost: None }, out);
         }
     }
 
@@ -873,11 +921,10 @@ impl Client {
         &mut self,
         now: Moment,
         attempt: Arc<Attempt>,
-        ask: Option<AskId>,
+        purpose: Purpose,
         out: &mut Vec<Action>,
     ) -> CallId {
         let moot = now + MAX_DELAY + attempt.terms.lease();
-        let purpose = Purpose::Release { ask };
         let call = self.call(now, Request::Release { attempt }, purpose, out);
         self.moot_at(call, moot);
         call
@@ -916,7 +963,7 @@ impl Client {
         let attempt = Arc::new(Attempt { terms: terms.clone(), token, lane, number: None, stamp });
         let purpose = Purpose::TakeOver { ask, attempt, generation };
         let call = self.call(now, Request::Status { terms }, purpose, out);
-        self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+        self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
     }
 
     fn extend(
@@ -938,7 +985,7 @@ impl Client {
         let by = Extension::Add(more);
         let request = Request::Extend { attempt: hold.attempt.clone(), by, seq: hold.seq };
         let call = self.call(now, request, Purpose::Extend { hold: id, ask: Some(ask) }, out);
-        self.asks.insert(ask, Asked { place: Place::Call(call), timer: None });
+        self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
     }
 
     fn flush(&mut self, ask: AskId, out: &mut Vec<Action>) {
@@ -951,7 +998,7 @@ impl Client {
         if calls.is_empty() {
             return self.answer(ask, Answer::Flushed(0), out);
         }
-        self.asks.insert(ask, Asked { place: Place::Flush, timer: None });
+        self.asks.insert(ask, Asked { origin: Origin::Flush, timer: None });
         let releases = calls.len();
         self.flushes.push(Flush { ask, calls, releases, failure: None });
     }
@@ -1112,7 +1159,7 @@ impl Client {
                 }
                 self.withdraw(now, number, out);
             }
-            Purpose::Release { ask } => {
+            Purpose::Release { ask, .. } => {
                 let ask = ask.take();
                 let failure = RedisError::Unconfirmed(Box::new(failure));
                 if let Some(ask) = ask {
@@ -1209,7 +1256,7 @@ impl Client {
                 self.polled(now, trip, line, &reply, out);
             }
             (
-                Purpose::Release { ask },
+                Purpose::Release { ask, lost: known },
                 Request::Release { attempt },
                 Reply::Released { code, .. },
             ) => {
@@ -1218,8 +1265,10 @@ impl Client {
                     let answer = match code {
                         1 | 2 => Answer::Released,
                         -1 => lost(Loss::Expired),
-                        -2 => lost(Loss::TakenOver),
-                        _ => lost(Loss::Deleted),
+                        // The server has forgotten that this attempt was granted. It was.
+                        -2 | -3 => lost(Loss::TakenOver),
+                        // Nothing is there of it. What has expired may have been swept since.
+                        _ => lost(known.unwrap_or(Loss::Deleted)),
                     };
                     self.answer(ask, answer, out);
                 }
@@ -1243,6 +1292,12 @@ impl Client {
             }
             (Purpose::Look(ask), _, Reply::Info(text)) => {
                 self.answer(ask, Answer::Info(text), out);
+            }
+            (Purpose::Look(ask), _, Reply::Scanned { keys, next }) => {
+                self.answer(ask, Answer::Scanned { keys, next }, out);
+            }
+            (Purpose::Look(ask), _, Reply::Swept { swept, .. }) => {
+                self.answer(ask, Answer::Swept(swept), out);
             }
             (Purpose::TakeOver { ask, attempt, generation }, _, Reply::Status(status)) => {
                 self.taken_over(now, trip, ask, attempt, generation, &status, out);
@@ -1290,7 +1345,7 @@ impl Client {
         }
         let call = self.try_once(now, terms, ask, over + 1, out);
         if let Some(asked) = self.asks.get_mut(&ask) {
-            asked.place = Place::Call(call);
+            asked.origin = Origin::Call(call);
         }
     }
 
@@ -1609,12 +1664,12 @@ impl Client {
         let mut early: Vec<AskId> = self
             .asks
             .iter()
-            .filter(|(_, asked)| matches!(asked.place, Place::Early(..)))
+            .filter(|(_, asked)| matches!(asked.origin, Origin::Early(..)))
             .map(|(ask, _)| *ask)
             .collect();
         early.sort_unstable();
         for ask in early {
-            if let Some(Asked { place: Place::Early(event), .. }) = self.close(ask) {
+            if let Some(Asked { origin: Origin::Early(event), .. }) = self.close(ask) {
                 self.on(now, event, out);
             }
         }
@@ -1635,7 +1690,7 @@ impl Client {
             let early: Vec<AskId> = self
                 .asks
                 .iter()
-                .filter(|(_, asked)| matches!(asked.place, Place::Early(..)))
+                .filter(|(_, asked)| matches!(asked.origin, Origin::Early(..)))
                 .map(|(ask, _)| *ask)
                 .collect();
             for ask in early {
@@ -1775,8 +1830,8 @@ impl Client {
     /// The caller's deadline has come.
     fn too_late(&mut self, now: Moment, ask: AskId, out: &mut Vec<Action>) {
         let Some(asked) = self.close(ask) else { return };
-        let answer = match asked.place {
-            Place::Line(line) => {
+        let answer = match asked.origin {
+            Origin::Line(line) => {
                 let unanswered = self.unanswered(line);
                 self.step_out(now, line, ask, out);
                 unanswered.map_or(Answer::Busy, Answer::Failed)
@@ -1805,7 +1860,7 @@ impl Client {
     fn moot(&mut self, id: CallId, out: &mut Vec<Action>) {
         let Some(call) = self.forget_call(id) else { return };
         let failure = call.failure.unwrap_or_else(|| self.why_down());
-        if let Purpose::Release { ask: Some(ask) } = call.purpose {
+        if let Purpose::Release { ask: Some(ask), .. } = call.purpose {
             let failure = RedisError::Unconfirmed(Box::new(failure.clone()));
             self.answer(ask, Answer::Failed(failure), out);
         }

@@ -110,7 +110,8 @@ pub enum Loss {
     /// The lease ran out: it was not extended in time, the process was paused for too long, or the
     /// server could not be reached.
     Expired,
-    /// The lease ran out and another holder was granted the lock since.
+    /// Another holder was granted the lock since: the lease ran out, or the lock was deleted, before
+    /// that.
     TakenOver,
     /// The lock is gone from the server before its lease ended: deleted, flushed, evicted, or not
     /// yet copied to the replica that is the master now.
@@ -121,7 +122,7 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "its lease ran out",
-            Self::TakenOver => "its lease ran out and another holds or held it since",
+            Self::TakenOver => "another holds or held it since",
             Self::Deleted => "it is gone from the server before its lease ended",
         })
     }

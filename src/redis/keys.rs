@@ -8,7 +8,7 @@
 use super::error::RedisError;
 
 /// The keys of one lock.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Keys {
     /// The lock itself.
     pub(crate) lock: String,
@@ -38,9 +38,42 @@ impl Keys {
             None => format!("{{{name}}}"),
             Some(group) => format!("{{{}}}:{name}", escape(group)),
         };
-        let key = |kind: char| format!("{prefix}:{kind}:{tail}");
-        Ok(Self { lock: key('l'), queue: key('q'), waiters: key('w') })
+        Ok(Self::with_tail(prefix, &tail))
     }
+
+    fn with_tail(prefix: &str, tail: &str) -> Self {
+        let key = |kind: char| format!("{prefix}:{kind}:{tail}");
+        Self { lock: key('l'), queue: key('q'), waiters: key('w') }
+    }
+
+    /// The keys that belong to a lock or a queue which was found by [`pattern`].
+    pub(crate) fn of(prefix: &str, found: &str) -> Option<Self> {
+        let tail = found.strip_prefix(prefix)?.strip_prefix(":l:");
+        let tail = tail.or_else(|| found.strip_prefix(prefix)?.strip_prefix(":q:"))?;
+        Some(Self::with_tail(prefix, tail))
+    }
+}
+
+/// What the locks and queues of a group, or all those without a group, look like to SCAN. A key
+/// with a group never ends in a brace.
+pub(crate) fn pattern(prefix: &str, group: Option<&str>) -> String {
+    let prefix = literal(prefix);
+    match group {
+        None => format!("{prefix}:[lq]:{{*}}"),
+        Some(group) => format!("{prefix}:[lq]:{{{}}}:*", literal(&escape(group))),
+    }
+}
+
+/// Text as a pattern that only it matches.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// The slot of a cluster that a key lies in.

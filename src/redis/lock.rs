@@ -11,6 +11,7 @@ use super::error::RedisError;
 use super::guard::{Handover, RedisGuard};
 use super::keys::Keys;
 use super::source::{RedisSource, failure};
+use super::sweep::{Total, sweep};
 use crate::{BaseLock, Hold, LockError, LockInfo, Wait};
 
 const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(3600);
@@ -449,6 +450,11 @@ pub struct RedisLockBuilder {
 
 impl RedisLockBuilder {
     /// The same options for another name.
+    /// Takes away what is over of all locks that have this prefix and group.
+    pub(crate) async fn sweep(&self) -> Result<Total, RedisError> {
+        sweep(&self.source, &self.prefix, self.group.as_deref()).await
+    }
+
     pub(crate) fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self

@@ -21,6 +21,7 @@ mod lease;
 mod lock;
 mod preflight;
 mod source;
+mod sweep;
 mod wire;
 
 pub(crate) use all::lock_all;
@@ -33,3 +34,4 @@ pub(crate) use lock::patience;
 pub use lock::{RedisLock, RedisLockBuilder};
 pub use preflight::Preflight;
 pub use source::{RedisSource, RedisSourceBuilder};
+pub(crate) use sweep::Total;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Script, Value};
 
-use super::client::{Attempt, Extension, Reply, Request, Status, Terms};
+use super::client::{Attempt, Extension, Place, Reply, Request, Status, Swept, Terms};
 use super::error::{Loss, RedisError};
+use super::keys::Keys;
 
 static ACQUIRE: LazyLock<Text> = LazyLock::new(|| {
     Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/acquire.lua")))
@@ -19,10 +20,16 @@ static RELEASE: LazyLock<Text> = LazyLock::new(|| {
     Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/release.lua")))
 });
 static EXTEND: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/extend.lua")));
+static SWEEP: LazyLock<Text> = LazyLock::new(|| {
+    Text::new(concat!(include_str!("scripts/_queue.lua"), include_str!("scripts/sweep.lua")))
+});
 static STATUS: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/status.lua")));
 static WRITE: LazyLock<Text> =
     LazyLock::new(|| Text::new(include_str!("scripts/fenced_write.lua")));
 static READ: LazyLock<Text> = LazyLock::new(|| Text::new(include_str!("scripts/fenced_read.lua")));
+
+/// How many keys the server looks at for one SCAN: few enough that nobody waits for it.
+const SCAN_COUNT: u32 = 250;
 
 /// A script and its digest.
 struct Text {
@@ -56,6 +63,8 @@ impl Request {
             Self::Write { .. } => "a fenced write",
             Self::Read { .. } => "a fenced read",
             Self::Info => "INFO",
+            Self::Scan { .. } => "SCAN",
+            Self::Sweep { .. } => "a sweep",
         }
     }
 
@@ -67,7 +76,8 @@ impl Request {
             | Self::Extend { attempt, .. } => Some(&attempt.terms.keys.lock),
             Self::Status { terms } => Some(&terms.keys.lock),
             Self::Write { key, .. } | Self::Read { key } => Some(key),
-            Self::Info => None,
+            Self::Sweep { keys } => Some(&keys.lock),
+            Self::Info | Self::Scan { .. } => None,
         }
     }
 
@@ -80,7 +90,8 @@ impl Request {
             Self::Status { .. } => &STATUS,
             Self::Write { .. } => &WRITE,
             Self::Read { .. } => &READ,
-            Self::Info => return None,
+            Self::Sweep { .. } => &SWEEP,
+            Self::Info | Self::Scan { .. } => return None,
         })
     }
 
@@ -91,7 +102,7 @@ impl Request {
         match (self.script(), form) {
             (Some(script), Form::Digest) => cmd.arg("EVALSHA").arg(&script.sha),
             (Some(script), Form::Text) => cmd.arg("EVAL").arg(script.text),
-            (None, _) => cmd.arg("INFO"),
+            (None, _) => cmd.arg(self.name()),
         };
         match self {
             Self::Acquire { attempt, wait } => {
@@ -134,6 +145,12 @@ impl Request {
                 cmd.arg(1).arg(&**key);
             }
             Self::Info => {}
+            Self::Scan { pattern, from } => {
+                cmd.arg(from.cursor).arg("MATCH").arg(&**pattern).arg("COUNT").arg(SCAN_COUNT);
+            }
+            Self::Sweep { keys: Keys { lock, queue, waiters } } => {
+                cmd.arg(3).arg(lock).arg(queue).arg(waiters);
+            }
         }
         cmd
     }
@@ -148,6 +165,14 @@ impl Request {
             return text(value).map(Reply::Info);
         }
         let Value::Array(items) = value else { return None };
+        if let Self::Scan { from, .. } = self {
+            let cursor = text(items.first()?)?.parse().ok()?;
+            let Value::Array(keys) = items.get(1)? else { return None };
+            // A key that is no text is none of ours.
+            let keys = keys.iter().filter_map(text).collect();
+            let next = (cursor != 0).then_some(Place { cursor, ..*from });
+            return Some(Reply::Scanned { keys, next });
+        }
         Some(match self {
             Self::Acquire { attempt, .. } => {
                 let now = micros(items.get(3)?)?;
@@ -195,7 +220,12 @@ impl Request {
                 let fence = int(items.first()?)?.try_into().ok();
                 Reply::Read { value: fence.map(|fence| (fence, value.clone())), now }
             }
-            Self::Info => return None,
+            Self::Sweep { .. } => {
+                let count = |at: usize| usize::try_from(int(items.get(at)?)?).ok();
+                let (lock, waiters, lanes) = (count(0)? == 1, count(1)?, count(2)?);
+                Reply::Swept { swept: Swept { lock, waiters, lanes }, now: micros(items.get(3)?)? }
+            }
+            Self::Info | Self::Scan { .. } => return None,
         })
     }
 }

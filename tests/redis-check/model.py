@@ -10,11 +10,11 @@ def rd(name): return open(os.path.join(HERE, '..', '..', 'src', 'redis', 'script
 def sources():
     """The scripts as the crate puts them together."""
     q = rd('_queue')
-    return {'acquire': q + rd('acquire'), 'acquire_all': q + rd('acquire_all'), 'release': q + rd('release'), 'extend': rd('extend'), 'status': rd('status')}
+    return {'acquire': q + rd('acquire'), 'acquire_all': q + rd('acquire_all'), 'release': q + rd('release'), 'extend': rd('extend'), 'status': rd('status'), 'sweep': q + rd('sweep')}
 
 class Locks:
     """How the checker speaks to the scripts, and reads its state."""
-    B = 1; GRACE = 0
+    B = 1; GRACE = 0; FORGET = 60_000_000      # us after its stamp until a lane may be forgotten, as patched
     def __init__(self, patch=None, **kw):
         self.src = sources()
         for name, old, new in patch or []:
@@ -22,6 +22,7 @@ class Locks:
             self.src[name] = self.src[name].replace(old, new)
         self.__dict__.update(kw)
     def call(self, kind, tok, now_us):
+        if kind[0] == 'sweep': return 'sweep', ('H', 'Q', 'W'), ()
         c, i, stamp = tok
         t, lane = 'tok%s%d' % (c, i), 'lane' + c
         if kind[0] == 'acq':
@@ -54,11 +55,11 @@ ACQ = {'w': ('acq', True), 't': ('acq', False)}
 class Violation(Exception): pass
 
 class Model:
-    def __init__(self, api, attempts, horizon=4, dups=1, polls=1, exts=0, flush=0, checks=None, delay=DELAY):
+    def __init__(self, api, attempts, horizon=4, dups=1, polls=1, exts=0, flush=0, sweeps=0, checks=None, delay=DELAY):
         self.delay = delay
         # attempts: {'A': ['w','t'], ...}: w waits in the queue, t tries
         self.api, self.attempts, self.cl = api, attempts, sorted(attempts)
-        self.horizon, self.dups, self.polls, self.exts, self.flush = horizon, dups, polls, exts, flush
+        self.horizon, self.dups, self.polls, self.exts, self.flush, self.sweeps = horizon, dups, polls, exts, flush, sweeps
         self.checks = checks
         self.fake = Fake()
         for n, src in api.src.items(): self.fake.load(n, src)
@@ -102,6 +103,7 @@ class Model:
             if fl:
                 g2 = (frozenset(), frozenset(), g[2], (None, 0), frozenset(), frozenset(), g[6] | {'FLUSHED'})
                 out.append((('FLUSHALL',), (T + 1, self.intern({}, {}), cl, msgs, reps, g2, (dups, fl - 1))))
+        if sum(x[0] == 'swept' for x in g[6]) < self.sweeps: out.append(self.sweep(st))
         for ci, name in enumerate(self.cl):
             idx, ph, stamp, valid, polls, exts = cl[ci]
             def setc(c, msgs2=msgs, reps2=reps): return (T, db, cl[:ci] + (c,) + cl[ci + 1:], msgs2, reps2, g, (dups, fl))
@@ -141,6 +143,30 @@ class Model:
             out.append((('reply', self.cl[ci], idx, kind, 'yes' if ok == 1 else 'no' if ok == 0 else 'over', left),
                         (T, db, cl[:ci] + (c2,) + cl[ci + 1:], msgs, rest, g, (dups, fl))))
         return out
+    def sweep(self, st):
+        """Somebody cleans up: it must change nothing that counts."""
+        T, db, cl, msgs, reps, g, budgets = st
+        api, ms = self.api, self.ms(T)
+        name, keys, argv = api.call(('sweep',), None, self.us(T))
+        db2, rep, pub = self.execute(db, T, name, keys, argv)
+        D, D2 = self.dbs[db], self.dbs[db2]
+        desc = ('sweep', rep)
+        live = lambda d: sorted(m for m in d.get('Q', {}) if int(d.get('W', {}).get(m, '0').split()[0]) > ms)
+        try:
+            if api.holder(D, ms) != api.holder(D2, ms): self.fail('ME', 'a lease was swept')
+            if live(D) != live(D2): self.fail('SWEEP', 'a live waiter was swept')
+            if api.head(D2, ms)[1]: self.fail('SWEEP', 'a dead head was left')
+            head = api.head(D2, ms)[0]
+            if not api.holder(D2, ms) and head and api_raw(api, D) != api_raw(api, D2) and not any(p[1] == head for p in pub):
+                self.fail('LV', 'lock free, new head %s not told' % head)
+            db3, rep3, pub3 = self.execute(db2, T, name, keys, argv)
+            if db3 != db2 or rep3[:3] != [0, 0, 0] or pub3: self.fail('IDEM', 'a second sweep did %s' % (rep3,))
+        except Violation as e: return desc, e
+        fin, granted, last, over, told, ext, flags = g
+        told = frozenset(t for t in told | {p[1] for p in pub} if api.queued(D2, t))
+        if over[0] and not api.queued(D2, over[0]): over = (None, 0)
+        flags = flags | {('swept', sum(x[0] == 'swept' for x in flags))}
+        return desc, (T, db2, cl, msgs, reps, (fin, granted, last, over, told, ext, flags), budgets)
     def addm(self, msgs, m): return tuple(sorted(msgs + (m,), key=repr))
     def deliver(self, st, mi):
         T, db, cl, msgs, reps, g, (dups, fl) = st
@@ -185,14 +211,16 @@ class Model:
                 if h1 and h1[0] == tok: self.fail('GHOST', 'still held after release')
                 if not flushed and self.checks is None or self.checks and 'CODE' in self.checks:
                     code = api.relcode(rep)
+                    swept = any(x[0] == 'swept' for x in flags)
+                    forgotten = swept or stamp + api.FORGET < self.us(T)
                     if tok in fin: want = (2, -2) if tok in granted and ('last', tok) not in flags else (2,)
                     elif tok in granted:
                         if h0 and h0[0] == tok: want = (1,)
-                        else: want = (-1,) if ('last', tok) in flags else (-2,)
+                        elif ('last', tok) in flags: want = (-1, 3) if swept else (-1,)
+                        else: want = (-2, -3, 3) if swept else (-2, -3) if forgotten else (-2,)
                         if cl[ci][0] > idx + (cl[ci][1] == 'i'): want += (2,)    # a later attempt of the lane may have moved the mark
-                    else: want = (3, 2)
-                    if tok in granted and tok not in fin and not (h0 and h0[0] == tok) and stamp + 60_000_000 < self.us(T): want += (3,)
-                    if tok in fin and stamp + 60_000_000 < self.us(T): want += (3,)
+                    else: want = (3, -3, 2)
+                    if tok in fin and forgotten: want += (3, -3)
                     if code not in want: self.fail('CODE', 'release said %s, expected %s' % (code, want))
                 fin = fin | {tok}
             if kind[0] == 'acq' and new:

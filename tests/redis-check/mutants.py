@@ -1,5 +1,6 @@
 """The checker must fail: the scripts with one protection removed."""
 from model import *
+from exhaustive import PRUNE
 W1 = dict(A='w', B='w'); T1 = dict(A='t', B='t')
 M = [  # name, api, attempts, model options
  ('shortens', Locks([('acquire', 'return {1, last, left, us}', "call('HSET', H, 'x', string.format('%d', ms + ARGV[4])) return {1, last, left, us}")]), T1, dict(horizon=2, exts=1, checks={'SHORT'})),
@@ -18,9 +19,17 @@ M = [  # name, api, attempts, model options
  ('lease ends a tick early on the server', Locks([('acquire', "'%d', ms + lease", "'%d', ms + lease - 20000")]), T1, dict(horizon=3, polls=0, checks={'ME'})),
  ('release without token check', Locks([('release', 'if h[1] == token and till > 0 then', 'if till > 0 then')]), T1, dict(horizon=2, polls=0, checks={'ME'})),
  ('extension revives an expired lease', Locks([('extend', 'if till <= ms then', 'if false then')]), T1, dict(horizon=4, exts=1, polls=0, checks={'GHOST', 'ME', 'REPLY', 'CODE'})),
+ ('sweep takes a lease', Locks(PRUNE + [('sweep', 'if free and not head', 'if not head')], FORGET=0), T1, dict(horizon=3, polls=0, sweeps=1, checks={'ME'})),
+ ('sweep takes lanes that count', Locks([('sweep', 'us - FORGET then lanes', 'us + FORGET then lanes')]), T1, dict(horizon=3, polls=0, sweeps=1, checks={'GHOST'})),
+ ('sweep takes the lock with lanes that count', Locks(PRUNE + [('sweep', 'not kept and', ''), ('sweep', "'q', 'w')", "'q', 'w', 'laneA', 'laneB')")], FORGET=0), T1, dict(horizon=4, polls=0, sweeps=1, delay=70000, checks={'GHOST'})),
+ ('fences that do not follow the clock, swept', Locks(PRUNE + [('acquire', 'last < us and us or last + 1', 'last + 1')], FORGET=0), T1, dict(horizon=4, polls=0, sweeps=1, checks={'FM'})),
+ ('sweep takes live waiters', Locks([('sweep', 'if tonumber(till) <= ms then', 'if true then')]), dict(A='w', B='w', C='w'), dict(horizon=1, polls=0, dups=0, sweeps=1, checks={'SWEEP'})),
+ ('sweep drops the head, next not told', Locks([('sweep', 'if free then tell', 'if false then tell')], B=0), dict(A='t', B='w', C='w'), dict(horizon=2, polls=1, dups=0, sweeps=1, checks={'LV'})),
+ ('taken over, lane forgotten: not told', Locks(PRUNE + [('release', 'h[1] and -3 or 3', '3')], FORGET=0), T1, dict(horizon=3, polls=0, checks={'CODE'})),
 ]
 if __name__ == '__main__':
     for tag, api, at, mk in M:
+        if len(sys.argv) > 1 and not any(x in tag for x in sys.argv[1:]): continue
         m = Model(api, at, **mk)
         try: show(tag, m.explore(seconds=60), m)
         except Exception as e: print('%-44s ERROR %r' % (tag, e))

@@ -17,24 +17,25 @@ def run(port, steps, seed):
     toks, stamps, cover = [], {}, {}
     names = [['H', 'Q', 'W'], ['Hy', 'Qy', 'Wy']]
     for step in range(steps):
-        us += rng.choice([0, 1, 1000, 50_000, 50_000, 400_000] + [2_000_000, 9_000_000] * (rng.random() < .2))
+        us += rng.choice([0, 1, 1000, 50_000, 50_000, 400_000] + [2_000_000, 9_000_000] * (rng.random() < .2) + [200_000_000] * (rng.random() < .1))
         if not toks or rng.random() < .3:
             lane = 'lane%d' % rng.randrange(5)
             st = stamps[lane] = max(stamps.get(lane, 0) + 1, us + 10_000_000)
             toks.append(('t%d' % step, lane, st)); toks = toks[-8:]
         t = rng.choice(toks)
-        n = rng.choice(['acquire'] * 5 + ['acquire_all'] * 3 + ['release', 'release', 'extend', 'status'])
+        n = rng.choice(['acquire'] * 5 + ['acquire_all'] * 3 + ['release', 'release', 'extend', 'status', 'sweep'])
         K = rng.choice(names)
         if n == 'acquire_all': K = sum(rng.sample(names, 2), [])
         if n in ('acquire', 'acquire_all'): k, a = K, [*t, 3200, '200 3000 own', '%d %d ch' % (rng.choice([0, 1, 2]), rng.choice([0, 3000]))]
         elif n == 'release': k, a = K, [*t]
         elif n == 'extend': k, a = K[:1], [t[0], rng.choice([1000, 5000]), rng.choice('sa'), rng.randrange(1, 5)]
+        elif n == 'sweep': k, a = K, []
         else: k, a = K[:2], []
         a = [str(x) for x in a]
         before = {x: r.pttl(x) for x in r.keys()}
         real = r.evalsha(sha[n], len(k), *k, *a, str(us // 1000000), str(us % 1000000))
         fk = f.run(n, k, a, us)
-        c = n, real[0] if n in ('acquire', 'acquire_all', 'release') else min(real[0], 0) if n == 'extend' else ''
+        c = n, real[0] if n in ('acquire', 'acquire_all', 'release', 'sweep') else min(real[0], 0) if n == 'extend' else ''
         cover[c] = cover.get(c, 0) + 1
         assert real == fk, (step, n, a, real, fk)
         dump, exp = {}, {}

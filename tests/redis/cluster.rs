@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::Client;
 use warded::{FencedKey, LockManager, RedisError, RedisLock, RedisServer, RedisSource, Wait};
 
-use super::server::{Server, free_port, lock_key, until};
+use super::server::{Network, Server, lock_key, until};
 
 const MS: Duration = Duration::from_millis(1);
 const SLOTS: u16 = 16_384;
@@ -14,6 +14,7 @@ const SLOTS: u16 = 16_384;
 /// Three masters with a third of the slots each.
 struct Cluster {
     masters: Vec<Server>,
+    network: Network,
 }
 
 impl Cluster {
@@ -22,7 +23,9 @@ impl Cluster {
     }
 
     fn with(args: &[&str]) -> Self {
-        let masters: Vec<Server> = (0..3).map(|_| node(args)).collect();
+        // Room for a replica, too.
+        let mut network = Network::of(4);
+        let masters: Vec<Server> = (0..3).map(|_| node(&mut network, args)).collect();
         for (number, master) in masters.iter().enumerate() {
             let (first, last) = (range(number), range(number + 1));
             let mut add = redis::cmd("CLUSTER");
@@ -30,7 +33,7 @@ impl Cluster {
             add.exec(&mut master.look().0).unwrap();
             master.look().run(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
         }
-        let cluster = Self { masters };
+        let cluster = Self { masters, network };
         until("the cluster is whole", || {
             let met = |node: &&Server| has_met(node, &cluster.masters[0], 3);
             cluster.masters.iter().filter(met).count() == 3
@@ -39,8 +42,9 @@ impl Cluster {
     }
 
     /// Has another server follow this master.
-    fn add_replica(&self, master: &Server) -> Server {
-        let replica = node(&[]);
+    fn add_replica(&mut self, master: usize) -> Server {
+        let replica = node(&mut self.network, &[]);
+        let master = &self.masters[master];
         let id = id(master);
         until("it has met the masters", || {
             let all = [&replica].into_iter().chain(&self.masters);
@@ -92,15 +96,9 @@ fn range(third: usize) -> u16 {
     (usize::from(SLOTS) * third / 3) as u16
 }
 
-/// The port of a node, and the one that is as much higher as its bus wants to be, are free.
-fn node(args: &[&str]) -> Server {
-    let bus_is_free = |port: &u16| {
-        port.checked_add(10_000)
-            .is_some_and(|bus| std::net::TcpListener::bind(("127.0.0.1", bus)).is_ok())
-    };
-    let port = (0..1_000).map(|_| free_port()).find(bus_is_free).unwrap();
+fn node(network: &mut Network, args: &[&str]) -> Server {
     let cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
-    Server::at(port, &[&cluster, args].concat())
+    network.server(&[&cluster, args].concat())
 }
 
 fn id(node: &Server) -> String {
@@ -287,7 +285,7 @@ fn failure_15_a_slot_that_is_moving_is_told_apart() {
 fn failure_14_a_failover_in_a_cluster_is_followed() {
     let mut cluster = Cluster::start();
     let [name, ..] = cluster.names();
-    let replica = cluster.add_replica(&cluster.masters[0]);
+    let replica = cluster.add_replica(0);
     let lock = RedisLock::builder(&name, cluster.source()).ttl(60_000 * MS).build().unwrap();
     let held = lock.lock().unwrap();
     let key = lock_key(&name);
@@ -358,7 +356,7 @@ fn a_server_of_a_cluster_that_hangs_does_not_hold_up_the_others() {
     let build = |name: &str| RedisLock::new(name, source.clone()).unwrap();
     let (hangs, works) = (build(&hangs), build(&works));
     hangs.lock().unwrap().release().unwrap();
-    cluster.masters[0].signal("STOP");
+    cluster.masters[0].pause();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| hangs.lock().unwrap());
         let began = Instant::now();
@@ -372,7 +370,7 @@ fn a_server_of_a_cluster_that_hangs_does_not_hold_up_the_others() {
         }
         println!("the slowest lock and release beside it took {slowest:?}");
         assert!(!waiting.is_finished());
-        cluster.masters[0].signal("CONT");
+        cluster.masters[0].resume();
         assert!(slowest < 3_500 * MS, "{slowest:?}");
         waiting.join().unwrap().release().unwrap();
     });
@@ -391,6 +389,25 @@ fn one_node_of_a_cluster_is_not_the_cluster() {
     let nobody = RedisSource::from(RedisServer::cluster([]));
     let refused = RedisLock::new(&name, nobody).unwrap().try_lock();
     assert!(matches!(refused, Err(RedisError::Option { option: "nodes", .. })), "{refused:?}");
+}
+
+/// Every server of it is walked through.
+#[test]
+fn a_cleanup_reaches_all_servers_of_a_cluster() {
+    let cluster = Cluster::start();
+    let locks = LockManager::builder().redis(cluster.source()).build().unwrap();
+    let names = cluster.names();
+    for (name, master) in names.iter().zip(&cluster.masters) {
+        RedisLock::new(name, cluster.source()).unwrap().lock().unwrap().release().unwrap();
+        master.look().age(name);
+    }
+    let held = locks.get_lock(&names[1]).unwrap().lock_owned().unwrap();
+    assert_eq!(locks.cleanup().unwrap().locks, 2);
+    assert!(held.is_valid());
+    for master in &cluster.masters {
+        let keys: usize = redis::cmd("DBSIZE").query(&mut master.look().0).unwrap();
+        assert_eq!(keys, usize::from(master.port() == cluster.masters[1].port()));
+    }
 }
 
 /// One script reaches one slot: names in several are refused before anything is sent, unless they

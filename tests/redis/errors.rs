@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use warded::{RedisError, RedisLock, RedisSource};
 
 use super::proxy::Proxy;
-use super::server::{Server, client, free_port};
+use super::server::{Network, Server, client, free_port};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -108,8 +108,9 @@ fn failure_27_out_of_memory_refuses_a_lock_and_not_a_release() {
 
 #[test]
 fn failure_27_read_only_and_no_replicas() {
-    let master = Server::start();
-    let replica = Server::with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+    let mut network = Network::of(2);
+    let master = network.server(&[]);
+    let replica = network.server(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
     std::thread::sleep(50 * MS);
     assert_error!(
         lock(replica.client()).try_lock(),

@@ -112,6 +112,23 @@ fn a_deleted_lock_is_noticed_within_a_third_of_the_ttl() {
     }
 }
 
+/// The server forgets the marks of old attempts. That another holder came it knows still.
+#[test]
+fn a_release_is_told_of_the_next_holder_also_when_its_mark_is_forgotten() {
+    let server = Server::start();
+    let late = server.builder("jobs").ttl(100 * MS).build().unwrap().lock().unwrap();
+    let mut look = server.look();
+    let fields: Vec<String> =
+        redis::cmd("HKEYS").arg("warded:l:{jobs}").query(&mut look.0).unwrap();
+    let next = server.lock("jobs").lock().unwrap();
+    for lane in fields.iter().filter(|field| field.len() > 1) {
+        look.run(&format!("HDEL warded:l:{{jobs}} {lane}"));
+    }
+    let told = late.release();
+    assert!(matches!(told, Err(RedisError::Lost { loss: Loss::TakenOver })), "{told:?}");
+    next.release().unwrap();
+}
+
 #[test]
 fn nobody_is_told_of_a_loss_after_a_release() {
     let server = Server::start();

@@ -15,6 +15,7 @@ mod process;
 mod proxy;
 mod server;
 mod states;
+mod sweeping;
 mod tls;
 mod topology;
 mod waiting;

@@ -1,5 +1,5 @@
 //! Code that is not ours where the driver meets it: wakers and callbacks that panic or come back,
-//! and a thread that ends.
+//! a thread that ends, and a system that has nothing left to give.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use warded::{BaseLock, Loss, RedisGuard, RedisLock};
 
+use super::process::Other;
 use super::server::{Server, until};
 
 const MS: Duration = Duration::from_millis(1);
@@ -128,4 +129,11 @@ fn a_guard_may_be_released_by_a_thread_that_ends() {
     assert!(told.recv_timeout(AGES).unwrap());
     ending.join().unwrap();
     until("it is free", || server.lock("jobs").try_lock().unwrap().is_some());
+}
+
+#[test]
+fn a_driver_that_could_not_start_is_started_at_the_next_use() {
+    let server = Server::start();
+    let mut starving = Other::play_with_few_files("starve", server.port());
+    assert_eq!(starving.hear("starved"), "true true");
 }

@@ -1,11 +1,12 @@
 //! Other processes: this test program once more, told to play a part by an environment variable.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
-use std::{env, io, thread};
+use std::{env, io, iter, thread};
 
-use warded::{FencedKey, RedisLock};
+use warded::{FencedKey, RedisError, RedisLock};
 
 use super::server::client;
 
@@ -20,7 +21,18 @@ pub struct Other {
 
 impl Other {
     pub fn play(part: &str, port: u16) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        Self::start(Command::new(env::current_exe().unwrap()), part, port)
+    }
+
+    /// As [`play`](Self::play), in a process that can open a few files only.
+    pub fn play_with_few_files(part: &str, port: u16) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]).arg(env::current_exe().unwrap());
+        Self::start(shell, part, port)
+    }
+
+    fn start(mut command: Command, part: &str, port: u16) -> Self {
+        let mut child = command
             .args(["--exact", "process::play_the_part", "--nocapture"])
             .env(PART, format!("{part} {port}"))
             .stdin(Stdio::piped())
@@ -110,6 +122,15 @@ fn play_the_part() {
             println!("<back> {}", lock.take_over(back).unwrap().fence());
             // A process that ends does not wait for its releases by itself.
             lock.source().flush().unwrap();
+        }
+        // Wants the lock while it can open no more files, so that the driver cannot start; and again.
+        "starve" => {
+            let files: Vec<File> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
+            let refused = lock.try_lock();
+            drop(files);
+            let started = matches!(lock.try_lock(), Ok(Some(_)));
+            lock.source().flush().unwrap();
+            println!("<starved> {} {started}", matches!(refused, Err(RedisError::Driver(_))));
         }
         _ => panic!("no such part: {part}"),
     }

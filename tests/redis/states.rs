@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use warded::{RedisError, RedisGuard, RedisLock, RedisSource};
+use warded::{LockManager, RedisError, RedisGuard, RedisLock, RedisSource};
 
 use super::server::Server;
 
@@ -48,6 +48,10 @@ enum Act {
     FlushAll,
     ScriptFlush,
     KillClients,
+    /// Sweep; perhaps as if nothing had happened for minutes.
+    Cleanup {
+        aged: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +104,7 @@ impl ReferenceStateMachine for Reference {
             1 => Just(Act::FlushAll),
             1 => Just(Act::ScriptFlush),
             1 => Just(Act::KillClients),
+            2 => any::<bool>().prop_map(|aged| Act::Cleanup { aged }),
         ]
         .boxed()
     }
@@ -114,7 +119,11 @@ impl ReferenceStateMachine for Reference {
             }
             // Only what ends soon may be left behind.
             Act::Crash { lock } => state.holds[*lock] == (Hold::Valid { short: true }),
-            Act::Expire | Act::FlushAll | Act::ScriptFlush | Act::KillClients => true,
+            Act::Expire
+            | Act::FlushAll
+            | Act::ScriptFlush
+            | Act::KillClients
+            | Act::Cleanup { .. } => true,
         }
     }
 
@@ -288,6 +297,13 @@ impl StateMachineTest for Real {
             }
             Act::ScriptFlush => {
                 real.server.look().run("SCRIPT FLUSH");
+            }
+            Act::Cleanup { aged } => {
+                if aged {
+                    real.server.look().age("jobs");
+                }
+                let locks = LockManager::builder().redis(real.sources[0].clone());
+                locks.build().unwrap().cleanup().unwrap();
             }
             Act::KillClients => {
                 real.server.look().run("CLIENT KILL TYPE normal SKIPME yes");

@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use redis::{Client, ClientTlsConfig, TlsCertificates};
 use warded::{RedisError, RedisLock, RedisLockBuilder, RedisServer, RedisSource};
 
-use super::server::{Server, free_port, until};
+use super::server::{Server, until};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -64,8 +64,8 @@ const USER: &str = "ACL SETUSER worker on >secret ~warded:* &warded:* +@connecti
 
 /// A server that speaks TLS on a second port, which it gives, and asks clients for certificates.
 fn server(papers: &Papers, args: &[&str]) -> (Server, u16) {
-    let tls_port = free_port();
-    let mut server = Server::prepare(free_port());
+    let mut server = Server::prepare();
+    let tls_port = server.add_port();
     papers.write(server.dir());
     let path = |name: &str| server.dir().join(name).to_str().unwrap().to_owned();
     let (authority, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::sentinel::{SentinelClient, SentinelServerType};
 use warded::{RedisError, RedisLock, RedisSource};
 
-use super::server::{Server, until};
+use super::server::{Network, Server, until};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -53,8 +53,9 @@ fn a_preflight_says_what_is_to_be_known() {
 
 #[test]
 fn a_preflight_refuses_a_replica() {
-    let master = Server::start();
-    let replica = Server::with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+    let mut network = Network::of(2);
+    let master = network.server(&[]);
+    let replica = network.server(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
     until("it follows", || server_role(&replica).contains("master_link_status:up"));
     let source = RedisSource::builder(replica.client()).patience(300 * MS).build().unwrap();
     let refused = source.preflight();
@@ -69,15 +70,16 @@ fn server_role(server: &Server) -> String {
 /// follow.
 #[test]
 fn failure_14_a_failover_by_sentinel_is_followed() {
-    let mut master = Server::start();
-    let replica = Server::with(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+    let mut network = Network::of(3);
+    let mut master = network.server(&[]);
+    let replica = network.server(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
     until("it follows", || server_role(&replica).contains("master_link_status:up"));
     let settings = format!(
         "sentinel monitor locks 127.0.0.1 {} 1\nsentinel down-after-milliseconds locks 300\n\
          sentinel failover-timeout locks 3000\n",
         master.port()
     );
-    let sentinel = Server::sentinel(&settings);
+    let sentinel = network.sentinel(&settings);
     let knows = || {
         let text: String =
             redis::cmd("INFO").arg("sentinel").query(&mut sentinel.look().0).unwrap();

@@ -60,6 +60,8 @@ pub fn run() -> Result<ExitCode> {
     }
 
     steps.take("unit and integration tests", || {
+        // Processes start quickly; what containers show comes below, for each image.
+        let _server = shell.push_env("WARDED_REDIS_SERVER", redis_program(shell));
         let kinds = ["--lib", "--bins", "--tests"];
         Ok(cmd!(shell, "cargo test --workspace --all-features {kinds...}").run()?)
     });
@@ -72,7 +74,7 @@ pub fn run() -> Result<ExitCode> {
     });
     redis_on_images(shell, &mut steps);
     steps.take("examples", || examples(shell));
-    steps.take("the tour in Redis", || tour_in_redis(shell));
+    steps.take("the examples in Redis", || examples_in_redis(shell));
     steps.take("loom models, fast tier", || {
         let _flags = shell.push_env("RUSTFLAGS", "--cfg loom");
         Ok(cmd!(shell, "cargo test --release --target-dir {LOOM_TARGET}").run()?)
@@ -164,8 +166,8 @@ fn redis_on_images(shell: &Shell, steps: &mut Steps) {
     }
 }
 
-/// The part of the tour that needs a server, with one of its own.
-fn tour_in_redis(shell: &Shell) -> Result<()> {
+/// What of the examples needs a server, with one of its own.
+fn examples_in_redis(shell: &Shell) -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
     let mut server = Command::new(redis_program(shell))
         .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
@@ -174,9 +176,13 @@ fn tour_in_redis(shell: &Shell) -> Result<()> {
     let url = format!("redis://127.0.0.1:{port}");
     let tour = ["--release", "--features", "redis", "--example", "tour"];
     let toured = cmd!(shell, "cargo run {tour...} -- --redis {url}").run();
+    let worker =
+        ["--package", "warded-examples", "--features", "redis", "--example", "redis_worker"];
+    let worked = cmd!(shell, "cargo run --release {worker...} -- {url}").run();
     server.kill()?;
     server.wait()?;
-    Ok(toured?)
+    toured?;
+    Ok(worked?)
 }
 
 /// Runs every example. Each checks what it shows.

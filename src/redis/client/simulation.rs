@@ -126,7 +126,8 @@ impl Store {
                 number(value)
             }
             "HRANDFIELD" => {
-                let pairs = self.hashes.get(&key).into_iter().flatten().take(4);
+                let count: usize = args[2].parse().unwrap();
+                let pairs = self.hashes.get(&key).into_iter().flatten().take(count);
                 let flat = pairs.flat_map(|(field, value)| [field.clone(), value.clone()]);
                 Ok(LuaValue::Table(lua.create_sequence_from(flat)?))
             }
@@ -163,8 +164,9 @@ impl Store {
                 None => nothing,
             },
             "ZRANGE" => {
-                let first = self.sorted(&key).into_iter().take(1);
-                Ok(LuaValue::Table(lua.create_sequence_from(first)?))
+                let [from, to]: [usize; 2] = [2, 3].map(|at: usize| args[at].parse().unwrap());
+                let range = self.sorted(&key).into_iter().skip(from).take(to + 1 - from);
+                Ok(LuaValue::Table(lua.create_sequence_from(range)?))
             }
             "PUBLISH" => {
                 self.said.push((key, args[2].clone()));
@@ -373,6 +375,9 @@ struct World {
     flushes: bool,
     /// Whether there are two names, taken one at a time and both at once.
     several: bool,
+    /// Whether somebody sweeps now and then, and time goes by so quickly that there is something to
+    /// be swept.
+    sweeps: bool,
     /// One step of the server's clock, in s.
     step: i64,
 }
@@ -746,14 +751,23 @@ impl Simulation {
     }
 
     fn run(mut self) -> u64 {
+        let longest = if self.world.sweeps { 2 * SECOND } else { 200 * MS };
         for round in 0..400 {
-            let until = self.now + self.chance.below(200 * MS);
+            let until = self.now + self.chance.below(longest);
             while self.step(until) {
                 self.check();
             }
             self.check();
             self.caller();
             self.check();
+            if self.world.sweeps && self.chance.one_in(8) {
+                let node = self.chance.below(self.nodes.len() as u64) as usize;
+                let what = self.chance.below(self.terms.len() as u64) as usize;
+                let (ask, keys) = (self.last_ask + 1, self.terms[what].keys.clone());
+                self.last_ask = ask;
+                self.tell(node, Event::Sweep { ask, keys });
+                self.check();
+            }
             if self.world.flushes && self.chance.one_in(60) {
                 let mut store = self.server.store.borrow_mut();
                 store.hashes.clear();
@@ -828,7 +842,8 @@ fn simulate(name: &str, world: World, ttl: Duration) {
 }
 
 const TTL: Duration = Duration::from_secs(4);
-const FAULTS: World = World { faults: true, flushes: false, several: false, step: 0 };
+const FAULTS: World =
+    World { faults: true, flushes: false, several: false, sweeps: false, step: 0 };
 
 #[test]
 fn a_kind_world() {
@@ -859,6 +874,14 @@ fn a_world_of_faults_and_flushes() {
 fn failure_11_the_servers_clock_is_set_forward_or_a_little_back() {
     for step in [5, 100, 10_000] {
         simulate("step", World { step, ..FAULTS }, TTL);
+    }
+}
+
+#[test]
+fn a_world_in_which_somebody_sweeps() {
+    for ttl in [Duration::from_millis(60), TTL, Duration::from_secs(45)] {
+        simulate("sweeps", World { sweeps: true, ..FAULTS }, ttl);
+        simulate("several, sweeps", World { sweeps: true, several: true, ..FAULTS }, ttl);
     }
 }
 

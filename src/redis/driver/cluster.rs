@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::clock;
 use super::link::{self, Found, Link};
-use crate::redis::client::{CallId, NodeId, Reply, Request};
+use crate::redis::client::{CallId, NodeId, Place, Reply, Request};
 use crate::redis::error::RedisError;
 use crate::redis::keys::slot;
 use crate::redis::lease::Moment;
@@ -111,9 +111,12 @@ impl Cluster {
         request: Request,
         channel: Arc<str>,
     ) -> (NodeId, Result<Reply, RedisError>) {
-        let slot = request.key().map(|key| usize::from(slot(key)));
+        let server = match &request {
+            Request::Scan { from, .. } => self.map().servers().get(from.server).copied(),
+            request => self.map().owner(request.key().map(|key| usize::from(slot(key)))),
+        };
         let request = [(call, request)];
-        let Some(mut id) = self.map().owner(slot) else {
+        let Some(mut id) = server else {
             self.look_again();
             let kind = ErrorKind::Server(ServerErrorKind::ClusterDown);
             let nobody = redis::RedisError::from((kind, "nobody is known to serve the slot"));
@@ -145,9 +148,20 @@ impl Cluster {
                     self.look_again();
                     return (id, Err(failure));
                 }
+                Ok(Reply::Scanned { keys, next: None }) => {
+                    let next = self.after(&request[0].1);
+                    return (id, Ok(Reply::Scanned { keys, next }));
+                }
                 answer => return (id, answer),
             }
         }
+    }
+
+    /// Where a walk through all keys goes on when one server has no more.
+    fn after(&self, request: &Request) -> Option<Place> {
+        let Request::Scan { from, .. } = request else { return None };
+        let next = Place { server: from.server + 1, cursor: 0 };
+        (next.server < self.map().servers().len()).then_some(next)
     }
 
     /// Drops the connection that this was sent on, with all that was sent on it.
@@ -281,9 +295,7 @@ impl Cluster {
     pub(super) fn clients(&self) -> Vec<Client> {
         let mut map = self.map();
         map.looks += 1;
-        let mut known: Vec<NodeId> = map.owners.iter().flatten().copied().collect();
-        known.sort_unstable();
-        known.dedup();
+        let mut known = map.servers();
         let start = map.looks % known.len().max(1);
         known.rotate_left(start);
         let is_up = |id: &NodeId| {
@@ -369,6 +381,14 @@ impl Map {
             self.addresses.len() - 1
         });
         id as NodeId
+    }
+
+    /// Everybody who serves a slot.
+    fn servers(&self) -> Vec<NodeId> {
+        let mut servers: Vec<NodeId> = self.owners.iter().flatten().copied().collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers
     }
 
     /// Who serves the slot; anybody serves what is about no key.

@@ -126,3 +126,46 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
         thread::park();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Tells, when it is dropped, whether the slot's lock was free then: a waker may own anything,
+    /// also what comes back to this slot.
+    struct Looks(Arc<Slot>, mpsc::Sender<bool>);
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.1.send(self.0.0.try_lock().is_ok()).unwrap();
+        }
+    }
+
+    #[test]
+    fn wakers_are_dropped_while_the_slot_is_free() {
+        let ways: [fn(&Slot); 4] = [
+            |slot| assert!(slot.poll(&Context::from_waker(Waker::noop())).is_pending()),
+            |slot| assert!(slot.leave().is_none()),
+            |slot| assert!(slot.fill(Outcome::Gone).is_none()),
+            |slot| {
+                assert!(slot.leave().is_none());
+                assert!(slot.fill(Outcome::Gone).is_some());
+            },
+        ];
+        for way in ways {
+            let (tell, told) = mpsc::channel();
+            let slot = Slot::new();
+            let waker = Waker::from(Arc::new(Looks(slot.clone(), tell)));
+            assert!(slot.poll(&Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            way(&slot);
+            assert!(told.recv().unwrap(), "a waker was dropped under the lock");
+        }
+    }
+}

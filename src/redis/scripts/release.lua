@@ -5,7 +5,8 @@
 -- reply {code, told, now us}
 --       code  1 released  2 was over already  3 cancelled: not granted, as far as the server knows
 --            -1 the lease had expired, nobody was granted since
---            -2 it had expired and another was granted since
+--            -2 another was granted since
+--            -3 as 3, but the last grant was another's: if this attempt was granted, that was since
 --       told  1 the next waiter was told  0 there is none  -1 done, but it could not be told
 local KEEP, FORGET = 86400000, 60000000   -- as in acquire
 local call, H, Q, W = redis.call, KEYS[1], KEYS[2], KEYS[3]
@@ -50,7 +51,8 @@ else
     end
     call('HSET', H, lane, '-' .. ARGV[3])
     if call('PTTL', H) < KEEP then call('PEXPIRE', H, KEEP) end
-    code = 3
+    -- Whoever was granted has a mark, until that is forgotten; the token of the last grant stays.
+    code = h[1] and -3 or 3
   end
 end
 return {code, told, us}
