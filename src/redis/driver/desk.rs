@@ -120,7 +120,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Gives the driver what was left for it; if that is nothing, wakes it when there is something.
+    /// Gives the driver what was left for it; if that is nothing, wakes it when there is more.
     pub(super) fn poll_inbox(&self, cx: &Context<'_>, messages: &mut Vec<Message>) {
         let mut state = self.state();
         if state.inbox.is_empty() {

@@ -171,10 +171,10 @@ impl Driver {
         let mut actions = Vec::new();
         let mut messages = Vec::new();
         while !(self.closed && self.client.is_idle()) {
-            self.set_alarm();
+            let due = self.set_alarm();
             let busy =
                 !self.client.is_idle() || self.connecting.is_some() || self.subscribing.is_some();
-            self.desk.rest(busy, self.alarm.as_ref().map(|(at, _)| *at));
+            self.desk.rest(busy, due);
             poll_fn(|cx| self.poll_events(cx, &mut messages, &mut events)).await;
             for event in events.drain(..) {
                 self.client.on(clock::now(), event, &mut actions);
