@@ -26,9 +26,9 @@ pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// false before the lease can have ended, [`RedisGuard::lost`] wakes whoever listens, and
 /// [`RedisGuard::fence`] lets the protected resource refuse a holder of before.
 ///
-/// Every wait has a blocking and an async form. Neither needs a runtime: a thread of the
-/// [`RedisSource`] does the work, and any executor can poll the futures. Every future may be dropped
-/// at any time; what it began is cleaned up.
+/// Every wait has a blocking and an async form. Neither needs a runtime: the thread that blocks does
+/// the work itself, for tasks a thread of the [`RedisSource`] does it, and any executor can poll the
+/// futures. Every future may be dropped at any time; what it began is cleaned up.
 ///
 /// Not re-entrant: a thread that locks again what it holds waits for its own lease to end.
 ///

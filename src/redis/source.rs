@@ -1,4 +1,4 @@
-//! A server to lock on: the handle that owns connections, the driver's thread and the channel.
+//! A server to lock on: the handle that owns connections, the driver and the channel.
 
 use std::fmt;
 use std::future::Future;
@@ -188,7 +188,7 @@ impl RedisSource {
 }
 
 fn gone() -> RedisError {
-    RedisError::Driver(Arc::new(io::Error::other("the driver's thread has ended")))
+    RedisError::Driver(Arc::new(io::Error::other("the driver has ended")))
 }
 
 /// What an answer that is not the wanted one means.

@@ -2,27 +2,29 @@
 //!
 //! The driver is a task of a runtime that whoever likes can turn, one thread at a time. A caller
 //! who blocks turns it itself until its own answer is there, so that neither its question nor the
-//! answer has to change threads: it *leads*. For everybody else there is the *keeper*, a thread
-//! that sleeps as long as there is nothing to do, or somebody who leads.
+//! answer has to change threads: it *leads*. Only one does at a time: if many block at once, a lead
+//! that goes from one to the next costs more than a thread that stays. For everybody else there is
+//! the *keeper*, such a thread, which sleeps as long as there is nothing to do, or somebody who leads.
 //!
 //! 1. Whenever the driver has something to do, somebody leads or the keeper is awake: whoever
 //!    leaves a message looks for that, and so does whoever stops leading.
 //! 2. The keeper wakes up by itself when the driver wants to look again.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::{Handle, Runtime, TryCurrentError};
 
 use super::slot::wait;
 use super::{LONGEST_SLEEP, Message, clock};
 use crate::redis::lease::Moment;
 
-/// For so long the keeper stays awake after a question of a task, since the next one is likely to
-/// follow soon, and waking up takes longer than most answers.
+/// For so long the keeper stays awake after a question of somebody who does not lead, since the next
+/// one is likely to follow soon, and waking up takes longer than most answers.
 const LINGER: Duration = Duration::from_millis(10);
 
 /// The inbox, and what has to be known of the driver and the keeper to decide who wakes whom.
@@ -42,9 +44,9 @@ struct State {
     busy: bool,
     /// When the driver wants to look again.
     due: Option<Moment>,
-    /// How many callers lead, or will as soon as the one who does has its answer.
-    leading: usize,
-    /// Whether a task has asked, since the keeper looked.
+    /// Whether somebody leads, or will as soon as the keeper goes to sleep.
+    led: bool,
+    /// Whether somebody has asked who does not lead, since the keeper looked.
     asked: bool,
     keeper: Keeper,
     /// The driver has ended.
@@ -70,25 +72,25 @@ impl Default for Keeper {
 impl State {
     /// Whether the keeper has to drive.
     fn is_needed(&self) -> bool {
-        self.leading == 0 && !self.gone && (self.busy || !self.inbox.is_empty())
+        !self.led && !self.gone && (self.busy || !self.inbox.is_empty())
     }
 
     /// Whether the driver wanted to look by now, and has not.
     fn is_due(&self) -> bool {
-        self.leading == 0 && self.due.is_some_and(|due| due <= clock::now())
+        !self.led && self.due.is_some_and(|due| due <= clock::now())
     }
 
     /// Whether the keeper sleeps and should not.
     fn must_ring(&self) -> bool {
         let Keeper::Asleep(until) = self.keeper else { return false };
         let late = self.due.is_some_and(|due| until.is_none_or(|until| due < until));
-        self.is_needed() || self.closed || self.leading == 0 && late
+        self.is_needed() || self.closed || !self.led && late
     }
 
     /// What wakes a keeper that is awake for nothing.
     fn send_to_bed(&mut self) -> Option<Waker> {
         match &mut self.keeper {
-            Keeper::Awake(waker) if !(self.leading == 0 && self.busy) => waker.take(),
+            Keeper::Awake(waker) if self.led || !self.busy => waker.take(),
             _ => None,
         }
     }
@@ -105,8 +107,7 @@ impl Desk {
         if state.gone {
             return Err(message);
         }
-        // Who leads asks for itself.
-        state.asked |= state.leading == 0 && matches!(message, Message::Ask { .. });
+        state.asked |= matches!(message, Message::Ask { .. }) && !LEADS.get();
         state.inbox.push(message);
         let driver = state.driver.take();
         let ring = state.must_ring();
@@ -155,9 +156,10 @@ impl Desk {
         }
     }
 
-    fn lead(&self) -> Leading<'_> {
-        self.state().leading += 1;
-        Leading(self)
+    /// Nobody, if somebody leads already.
+    fn lead(&self) -> Option<Leading<'_>> {
+        let before = mem::replace(&mut self.state().led, true);
+        (!before).then(|| Leading { desk: self, led: LEADS.replace(true) })
     }
 
     /// Lets the keeper sleep until it is needed; false when it is not, for ever.
@@ -174,7 +176,7 @@ impl Desk {
             let now = clock::now();
             // Who leads looks after everything, and rings if it leaves something that is due
             // earlier than this. Not to have it ring at each hold, a keeper looks now and then.
-            let until = if state.leading > 0 { Some(now + LONGEST_SLEEP) } else { state.due };
+            let until = if state.led { Some(now + LONGEST_SLEEP) } else { state.due };
             state.keeper = Keeper::Asleep(until);
             state = match until {
                 None => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -206,17 +208,27 @@ impl Desk {
     }
 }
 
+thread_local! {
+    /// Whether this thread leads.
+    static LEADS: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Somebody who leads, or will.
-struct Leading<'a>(&'a Desk);
+struct Leading<'a> {
+    desk: &'a Desk,
+    /// Whether the thread leads elsewhere, too.
+    led: bool,
+}
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.leading -= 1;
+        LEADS.set(self.led);
+        let mut state = self.desk.state();
+        state.led = false;
         let ring = state.must_ring();
         drop(state);
         if ring {
-            self.0.bell.notify_one();
+            self.desk.bell.notify_one();
         }
     }
 }
@@ -235,15 +247,14 @@ impl Crew {
         self.desk.send(message)
     }
 
-    /// Waits for a future that asks this driver, on this thread, and leads meanwhile.
+    /// Waits for a future that asks this driver, on this thread, and leads meanwhile if it can.
     pub(crate) fn lead<F: Future>(&self, future: F) -> F::Output {
         // A thread of another runtime cannot turn this one, nor can one whose locals are gone.
-        match Handle::try_current() {
-            Err(error) if error.is_missing_context() => {
-                let _leading = self.desk.lead();
-                self.runtime.block_on(future)
-            }
-            _ => wait(future),
+        let is_free = |error: TryCurrentError| error.is_missing_context();
+        let may_lead = Handle::try_current().is_err_and(is_free);
+        match may_lead.then(|| self.desk.lead()).flatten() {
+            Some(_leading) => self.runtime.block_on(future),
+            None => wait(future),
         }
     }
 
