@@ -172,16 +172,29 @@ impl Driver {
         let mut messages = Vec::new();
         while !(self.closed && self.client.is_idle()) {
             let due = self.set_alarm();
-            let busy =
-                !self.client.is_idle() || self.connecting.is_some() || self.subscribing.is_some();
-            self.desk.rest(busy, due);
-            poll_fn(|cx| self.poll_events(cx, &mut messages, &mut events)).await;
+            poll_fn(|cx| {
+                let polled = self.poll_events(cx, &mut messages, &mut events);
+                if polled.is_pending() {
+                    self.desk.rest(self.is_busy(), due);
+                }
+                polled
+            })
+            .await;
             for event in events.drain(..) {
                 self.client.on(clock::now(), event, &mut actions);
             }
             self.act(&mut actions);
             self.send();
         }
+    }
+
+    /// Whether something is under way that goes on only while the runtime is turned.
+    fn is_busy(&self) -> bool {
+        let link = match &self.link {
+            Some(Link::Cluster(cluster)) => cluster.is_busy(),
+            Some(Link::One(_)) | None => false,
+        };
+        link || !self.client.is_idle() || self.connecting.is_some() || self.subscribing.is_some()
     }
 
     /// What has happened; at least one thing.
