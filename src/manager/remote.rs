@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use super::backend::{Backend, ManagerError};
 use super::owner::LockOwner;
 use super::{LockManagerBuilder, Swept};
-use crate::redis::{Total, lock_all, patience, wait};
+use crate::redis::{Total, lock_all, patience};
 use crate::{
     BaseLock, LockError, LockInfo, LockManager, RedisError, RedisGuard, RedisLock,
     RedisLockBuilder, RedisSource, Wait,
@@ -286,7 +286,7 @@ impl Remote {
             Some(handle) => handle.lock.release_async().await,
             None => Err(LockError::NotHeld { name: None }),
         };
-        let released = wait(join_all(handles.iter().map(release)));
+        let released = self.0.source.wait(join_all(handles.iter().map(release)));
         let mut not_held = Vec::new();
         let mut failure = None;
         for (name, released) in names.into_iter().zip(released) {
@@ -310,7 +310,7 @@ impl Remote {
     }
 
     pub(super) fn info(&self, name: &str) -> Result<LockInfo, LockError> {
-        wait(self.info_async(name))
+        self.0.source.wait(self.info_async(name))
     }
 
     /// Asks the server, who may know of holders elsewhere.
@@ -319,7 +319,7 @@ impl Remote {
     }
 
     pub(super) fn infos(&self) -> Result<Vec<LockInfo>, LockError> {
-        wait(self.infos_async())
+        self.0.source.wait(self.infos_async())
     }
 
     pub(super) async fn infos_async(&self) -> Result<Vec<LockInfo>, LockError> {
@@ -329,7 +329,7 @@ impl Remote {
     }
 
     pub(super) fn cleanup(&self) -> Result<Swept, LockError> {
-        wait(self.cleanup_async())
+        self.0.source.wait(self.cleanup_async())
     }
 
     pub(super) async fn cleanup_async(&self) -> Result<Swept, LockError> {
@@ -367,7 +367,7 @@ impl RemoteHandle {
     }
 
     pub(super) fn enter(&self, time: Wait) -> Result<Option<Lease>, LockError> {
-        Ok(wait(self.lock.take(patience(time)))?.map(Box::new))
+        Ok(self.shared.source.wait(self.lock.take(patience(time)))?.map(Box::new))
     }
 
     pub(super) fn enter_patiently(&self) -> Result<Lease, LockError> {
@@ -407,8 +407,10 @@ pub(super) fn enter_all(
     locks: &[&RemoteHandle],
     time: Wait,
 ) -> Result<Option<Vec<Lease>>, LockError> {
+    let [first, ..] = locks else { return Ok(Some(Vec::new())) };
+    let source = &first.shared.source;
     let locks: Vec<_> = locks.iter().map(|handle| &handle.lock).collect();
-    Ok(wait(lock_all(&locks, patience(time)))?.map(boxed))
+    Ok(source.wait(lock_all(&locks, patience(time)))?.map(boxed))
 }
 
 /// The same for tasks, for as long as it takes.
@@ -424,7 +426,9 @@ fn boxed(guards: Vec<RedisGuard>) -> Vec<Lease> {
 
 /// Releases all of these in one go.
 pub(super) fn end_all(leases: Vec<Lease>) -> Result<(), LockError> {
-    wait(end_all_async(leases))
+    let Some(first) = leases.first() else { return Ok(()) };
+    let source = first.source().clone();
+    source.wait(end_all_async(leases))
 }
 
 /// The same for tasks.

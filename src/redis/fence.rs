@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::client::{Answer, Event};
-use super::driver::slot::{Outcome, wait};
+use super::driver::slot::Outcome;
 use super::error::RedisError;
 use super::source::{RedisSource, failure};
 
@@ -126,7 +126,7 @@ impl FencedKey {
     /// # Errors
     /// Why the server could not be asked; the value may be written then, or not.
     pub fn write(&self, fence: u64, value: impl Into<Vec<u8>>) -> Result<bool, RedisError> {
-        wait(self.write_async(fence, value))
+        self.source.wait(self.write_async(fence, value))
     }
 
     /// As [`write`](Self::write). If the future is dropped, the value may be written or not.
@@ -150,7 +150,7 @@ impl FencedKey {
     /// # Errors
     /// Why the server could not be asked.
     pub fn read(&self) -> Result<Option<(u64, Vec<u8>)>, RedisError> {
-        wait(self.read_async())
+        self.source.wait(self.read_async())
     }
 
     /// As [`read`](Self::read). Cancel-safe.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::client::{Answer, Event, HoldId, Passed};
 use super::driver::cell::Cell;
 use super::driver::clock;
-use super::driver::slot::{Grant, Outcome, wait};
+use super::driver::slot::{Grant, Outcome};
 use super::error::{Loss, RedisError};
 use super::source::{RedisSource, failure};
 use crate::{Held, LockError};
@@ -59,6 +59,10 @@ impl RedisGuard {
 
     pub(crate) fn token(&self) -> &str {
         &self.grant.attempt.token
+    }
+
+    pub(crate) fn source(&self) -> &RedisSource {
+        &self.source
     }
 
     /// The lock's name.
@@ -122,7 +126,7 @@ impl RedisGuard {
     /// [`RedisError::Lost`] if it is too late; nothing is changed then. Other errors say why it is
     /// not known whether the lease is longer; it never gets shorter.
     pub fn extend(&self, more: Duration) -> Result<(), RedisError> {
-        wait(self.extend_async(more))
+        self.source.wait(self.extend_async(more))
     }
 
     /// As [`extend`](Self::extend). If the future is dropped, the lease may be longer or not.
@@ -141,7 +145,8 @@ impl RedisGuard {
     /// holder's. [`RedisError::Unconfirmed`] if no answer came within the source's patience, or if
     /// the server takes no writes now; the release is sent again until it is answered or the lease is over.
     pub fn release(self) -> Result<(), RedisError> {
-        wait(self.release_async())
+        let source = self.source.clone();
+        source.wait(self.release_async())
     }
 
     /// As [`release`](Self::release). Dropping the future only stops the waiting: the lock is

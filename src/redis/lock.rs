@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::client::{Answer, Event, Patience, Status, Terms, grace_of};
 use super::driver::clock;
-use super::driver::slot::{Grant, Outcome, wait};
+use super::driver::slot::{Grant, Outcome};
 use super::error::RedisError;
 use super::guard::{Handover, RedisGuard};
 use super::keys::Keys;
@@ -27,9 +27,9 @@ pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// false before the lease can have ended, [`RedisGuard::lost`] wakes whoever listens, and
 /// [`RedisGuard::fence`] lets the protected resource refuse a holder of before.
 ///
-/// Every wait has a blocking and an async form. Neither needs a runtime: a thread of the
-/// [`RedisSource`] does the work, and any executor can poll the futures. Every future may be dropped
-/// at any time; what it began is cleaned up.
+/// Every wait has a blocking and an async form. Neither needs a runtime: the thread that blocks does
+/// the work itself, for tasks a thread of the [`RedisSource`] does it, and any executor can poll the
+/// futures. Every future may be dropped at any time; what it began is cleaned up.
 ///
 /// Not re-entrant: a thread that locks again what it holds waits for its own lease to end.
 ///
@@ -132,7 +132,7 @@ impl RedisLock {
     /// Why the server could not be asked, for longer than the source's patience; never that
     /// somebody else holds the lock.
     pub fn lock(&self) -> Result<RedisGuard, RedisError> {
-        wait(self.lock_async())
+        self.inner.source.wait(self.lock_async())
     }
 
     /// As [`lock`](Self::lock). Cancel-safe: when the future is dropped, a grant that is on its way
@@ -153,7 +153,7 @@ impl RedisLock {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn try_lock(&self) -> Result<Option<RedisGuard>, RedisError> {
-        wait(self.try_lock_async())
+        self.inner.source.wait(self.try_lock_async())
     }
 
     /// As [`try_lock`](Self::try_lock). Cancel-safe.
@@ -169,7 +169,7 @@ impl RedisLock {
     /// # Errors
     /// As [`lock`](Self::lock). Also if the time is over before the server could be asked.
     pub fn try_lock_for(&self, time: Duration) -> Result<Option<RedisGuard>, RedisError> {
-        wait(self.try_lock_for_async(time))
+        self.inner.source.wait(self.try_lock_for_async(time))
     }
 
     /// As [`try_lock_for`](Self::try_lock_for). Cancel-safe. The time begins with the first poll.
@@ -189,7 +189,7 @@ impl RedisLock {
     /// # Errors
     /// As [`try_lock_for`](Self::try_lock_for).
     pub fn try_lock_until(&self, deadline: Instant) -> Result<Option<RedisGuard>, RedisError> {
-        wait(self.try_lock_until_async(deadline))
+        self.inner.source.wait(self.try_lock_until_async(deadline))
     }
 
     /// As [`try_lock_until`](Self::try_lock_until). Cancel-safe.
@@ -209,7 +209,7 @@ impl RedisLock {
     /// # Errors
     /// [`RedisError::Lost`] if the lease is over by now, and as [`lock`](Self::lock).
     pub fn take_over(&self, handover: Handover) -> Result<RedisGuard, RedisError> {
-        wait(self.take_over_async(handover))
+        self.inner.source.wait(self.take_over_async(handover))
     }
 
     /// As [`take_over`](Self::take_over). If the future is dropped, the handover is as good as
@@ -233,7 +233,7 @@ impl RedisLock {
     /// # Errors
     /// [`RedisError::Option`] for a time under 1 ms or over 30 days, and as [`lock`](Self::lock).
     pub fn extend(&self, additional: Duration) -> Result<bool, RedisError> {
-        wait(self.extend_async(additional))
+        self.inner.source.wait(self.extend_async(additional))
     }
 
     /// As [`extend`](Self::extend). If the future is dropped, the lease may be longer or not.
@@ -254,7 +254,7 @@ impl RedisLock {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn owned(&self) -> Result<bool, RedisError> {
-        wait(self.owned_async())
+        self.inner.source.wait(self.owned_async())
     }
 
     /// As [`owned`](Self::owned). Cancel-safe.
@@ -275,7 +275,7 @@ impl RedisLock {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn info(&self) -> Result<LockInfo, RedisError> {
-        wait(self.info_async())
+        self.inner.source.wait(self.info_async())
     }
 
     /// As [`info`](Self::info). Cancel-safe.
@@ -412,19 +412,19 @@ impl BaseLock for RedisLock {
     /// Takes the lock and leaves it taken until [`release`](BaseLock::release), or until its lease
     /// ends: [`RedisLock::owned`] tells, and [`RedisLock::extend`] lengthens it.
     fn acquire(&self, patience: Wait) -> Result<bool, LockError> {
-        wait(self.acquire_async(patience))
+        self.inner.source.wait(self.acquire_async(patience))
     }
 
     fn release(&self) -> Result<(), LockError> {
-        wait(self.release_async())
+        self.inner.source.wait(self.release_async())
     }
 
     fn locked(&self) -> Result<bool, LockError> {
-        wait(self.locked_async())
+        self.inner.source.wait(self.locked_async())
     }
 
     fn hold(&self, time: Wait) -> Result<Option<Hold<'_>>, LockError> {
-        Ok(wait(self.take(patience(time)))?.map(Hold::new))
+        Ok(self.inner.source.wait(self.take(patience(time)))?.map(Hold::new))
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! lock.rs, guard.rs, source.rs   what users touch
 //!        │ events, by a message     ▲ answers, into a slot
-//! driver/                        one thread: connections, timers, wake-ups
+//! driver/                        one task: connections, timers, wake-ups
 //!        │ on(now, event)           ▲ actions
 //! client.rs, lease.rs            decides; no I/O
 //!        │ wire.rs: requests        ▲ replies
@@ -26,7 +26,6 @@ mod wire;
 
 pub(crate) use all::lock_all;
 pub use driver::RedisServer;
-pub(crate) use driver::slot::wait;
 pub use error::{Loss, RedisError};
 pub use fence::{FencedKey, FencedRegister, StaleFence};
 pub use guard::{Handover, Lost, RedisGuard};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::client::{Answer, Event};
-use super::driver::slot::{Outcome, wait};
+use super::driver::slot::Outcome;
 use super::error::RedisError;
 use super::lock::RedisLock;
 use super::source::{RedisSource, failure};
@@ -57,7 +57,7 @@ impl RedisSource {
     /// Why the server cannot be used: it cannot be reached, the user lacks a right, it is a replica,
     /// or it cannot run the scripts.
     pub fn preflight(&self) -> Result<Preflight, RedisError> {
-        wait(self.preflight_async())
+        self.wait(self.preflight_async())
     }
 
     /// As [`preflight`](Self::preflight). Cancel-safe.

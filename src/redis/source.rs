@@ -1,4 +1,4 @@
-//! A server to lock on: the handle that owns connections, the driver's thread and the channel.
+//! A server to lock on: the handle that owns connections, the driver and the channel.
 
 use std::fmt;
 use std::future::Future;
@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
-
 use super::client::{Answer, AskId, Event, Temper};
 use super::driver::slot::{Grant, Outcome, Slot, wait};
-use super::driver::{self, Message, RedisServer, Setup};
+use super::driver::{self, Crew, Message, RedisServer, Setup};
 use super::error::RedisError;
 
 /// A Redis server to lock on, with the connections to it.
@@ -54,7 +52,7 @@ pub struct RedisSource {
 
 struct Inner {
     setup: Setup,
-    inbox: OnceLock<UnboundedSender<Message>>,
+    crew: OnceLock<Crew>,
     /// Held by whoever starts the driver. What could not be started is tried again the next time.
     starting: Mutex<()>,
     last_ask: AtomicU64,
@@ -62,9 +60,8 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.get() {
-            // If the driver is gone, there is nothing to close.
-            let _ = inbox.send(Message::Close);
+        if let Some(crew) = self.crew.take() {
+            crew.close();
         }
     }
 }
@@ -123,7 +120,7 @@ impl RedisSource {
     /// [`RedisError::Unconfirmed`] if one of them could not be confirmed before its lease was over;
     /// so this returns after the longest lease and its grace at the latest.
     pub fn flush(&self) -> Result<(), RedisError> {
-        wait(self.flush_async())
+        self.wait(self.flush_async())
     }
 
     /// As [`flush`](Self::flush). Dropping the future only stops the waiting.
@@ -149,38 +146,49 @@ impl RedisSource {
 
     /// Asks the driver; the event is made for the question's number.
     pub(crate) fn ask(&self, event: impl FnOnce(AskId) -> Event) -> Result<Asking, RedisError> {
-        let inbox = self.inbox()?;
+        let crew = self.crew()?;
         let ask = self.inner.last_ask.fetch_add(1, Ordering::Relaxed) + 1;
         let slot = Slot::new();
         let message = Message::Ask { ask, slot: slot.clone(), event: event(ask) };
-        inbox.send(message).map_err(|_| gone())?;
+        crew.send(message).map_err(|_| gone())?;
         Ok(Asking { source: self.clone(), ask, slot, done: false })
     }
 
     /// Tells the driver. It is gone only if it broke, and then nobody is left who could be told.
     pub(crate) fn tell(&self, event: Event) {
-        if let Ok(inbox) = self.inbox() {
-            let _ = inbox.send(Message::Tell(event));
+        if let Ok(crew) = self.crew() {
+            let _ = crew.send(Message::Tell(event));
         }
     }
 
-    fn inbox(&self) -> Result<&UnboundedSender<Message>, RedisError> {
-        let Inner { setup, inbox, starting, .. } = &*self.inner;
-        if let Some(inbox) = inbox.get() {
-            return Ok(inbox);
+    /// Waits, on this thread, for a future that asks this source.
+    pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
+        // The last handle may be dropped with the future, but not while this thread leads.
+        let source = self.clone();
+        match source.crew() {
+            Ok(crew) => crew.lead(future),
+            // So will the future be told.
+            Err(_) => wait(future),
+        }
+    }
+
+    fn crew(&self) -> Result<&Crew, RedisError> {
+        let Inner { setup, crew, starting, .. } = &*self.inner;
+        if let Some(crew) = crew.get() {
+            return Ok(crew);
         }
         let _starting = starting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(inbox) = inbox.get() {
-            return Ok(inbox);
+        if let Some(crew) = crew.get() {
+            return Ok(crew);
         }
         let started = driver::start(setup.clone());
         let started = started.map_err(|error| RedisError::Driver(Arc::new(error)))?;
-        Ok(inbox.get_or_init(|| started))
+        Ok(crew.get_or_init(|| started))
     }
 }
 
 fn gone() -> RedisError {
-    RedisError::Driver(Arc::new(io::Error::other("the driver's thread has ended")))
+    RedisError::Driver(Arc::new(io::Error::other("the driver has ended")))
 }
 
 /// What an answer that is not the wanted one means.
@@ -296,8 +304,8 @@ impl RedisSourceBuilder {
             connect_timeout: self.connect_timeout,
             prefix: self.channel_prefix,
         };
-        let (inbox, starting) = (OnceLock::new(), Mutex::default());
-        let inner = Inner { setup, inbox, starting, last_ask: AtomicU64::new(0) };
+        let (crew, starting) = (OnceLock::new(), Mutex::default());
+        let inner = Inner { setup, crew, starting, last_ask: AtomicU64::new(0) };
         RedisSource { inner: Arc::new(inner) }
     }
 }

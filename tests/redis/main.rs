@@ -5,6 +5,7 @@
 mod cluster;
 mod errors;
 mod failures;
+mod leading;
 mod locking;
 mod losing;
 mod manager;

@@ -193,6 +193,16 @@ impl Cluster {
         self.changed.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether it looks who serves what, or connects to somebody: that goes on only while the
+    /// driver's runtime is turned, so the driver is busy meanwhile.
+    pub(super) fn is_busy(&self) -> bool {
+        let map = self.map();
+        let is_coming = |node: &Arc<Node>| {
+            matches!(*node.standing.borrow(), Standing::Coming | Standing::Slow(_))
+        };
+        map.looking || map.nodes.values().any(is_coming)
+    }
+
     fn note_change(&self) {
         self.changed.store(true, Ordering::Relaxed);
         self.waker.wake();
@@ -222,6 +232,8 @@ impl Cluster {
                     if again {
                         cluster.note_change();
                     }
+                    // It may not be busy any more.
+                    cluster.waker.wake();
                 }
                 Err(failure) => cluster.lose(id, &coming, failure),
             }
@@ -287,6 +299,9 @@ impl Cluster {
             }
             let mut map = cluster.map();
             (map.looking, map.looked) = (false, Instant::now());
+            drop(map);
+            // It may not be busy any more.
+            cluster.waker.wake();
         });
     }
 

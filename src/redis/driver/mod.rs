@@ -1,13 +1,14 @@
-//! The driver: one thread that does what the sans-IO client says, and nothing else.
+//! The driver: one task that does what the sans-IO client says, and nothing else.
 //!
-//! The thread outlives every future and every guard, so it can finish what they leave behind, and
-//! callers need no runtime of their own: they put a message into the driver's inbox and wait for
-//! their slot to be filled, by parking their thread or by returning to whichever executor polls
-//! them.
+//! The task has a runtime of its own, which outlives every future and every guard, so it can finish
+//! what they leave behind, and callers need no runtime of their own: they put a message into the
+//! driver's inbox and wait for their slot to be filled. Whose thread turns the runtime meanwhile is
+//! said in [`desk`].
 
 pub(crate) mod cell;
 pub(crate) mod clock;
 mod cluster;
+mod desk;
 mod link;
 mod outside;
 pub(crate) mod slot;
@@ -24,10 +25,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::PubSubStream;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Sleep;
 
 use self::cell::Cell;
+pub(crate) use self::desk::Crew;
+use self::desk::Desk;
 pub use self::link::RedisServer;
 use self::link::{BATCH, Found, Link};
 use self::outside::contain;
@@ -62,57 +64,67 @@ pub(crate) struct Setup {
     pub(crate) prefix: String,
 }
 
-/// Starts a driver; the thread ends when it is closed and everything is cleaned up.
-pub(crate) fn start(setup: Setup) -> io::Result<UnboundedSender<Message>> {
-    let id = format!("{:032x}", random()?);
+/// Starts a driver and its keeper, who end when it is closed and everything is cleaned up.
+pub(crate) fn start(setup: Setup) -> io::Result<Crew> {
+    let [id] = random()?;
+    let id = format!("{id:032x}");
     let channel: Arc<str> = format!("{}:c:{id}", setup.prefix).into();
     // 64 bits tell the lanes of one name apart; shorter ones cost the server less.
     let client = Client::new(id[..16].to_owned(), setup.temper, Box::new(entropy()?));
-    let (inbox, messages) = unbounded_channel();
+    let desk = Arc::new(Desk::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name("warded-redis".to_owned()).spawn(move || {
-        let driver = Driver {
-            client,
-            setup,
-            channel,
-            slots: HashMap::new(),
-            cells: HashMap::new(),
-            messages,
-            closed: false,
-            connecting: None,
-            link: None,
-            outbox: Vec::new(),
-            asked: FuturesUnordered::new(),
-            subscribing: None,
-            subscription: None,
-            alarm: None,
-        };
-        runtime.block_on(driver.run());
-    })?;
-    Ok(inbox)
+    let driver = Driver {
+        client,
+        setup,
+        channel,
+        slots: HashMap::new(),
+        cells: HashMap::new(),
+        desk: desk.clone(),
+        closed: false,
+        connecting: None,
+        link: None,
+        outbox: Vec::new(),
+        asked: FuturesUnordered::new(),
+        subscribing: None,
+        subscription: None,
+        alarm: None,
+    };
+    runtime.spawn(driver.run());
+    let runtime = Arc::new(runtime);
+    let keeper = Crew { desk: desk.clone(), runtime: runtime.clone() };
+    thread::Builder::new().name("warded-redis".to_owned()).spawn(move || keeper.keep())?;
+    Ok(Crew { desk, runtime })
 }
 
-fn random() -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(u128::from_ne_bytes(bytes))
+fn random<const N: usize>() -> io::Result<[u128; N]> {
+    let mut bytes = [[0; 16]; N];
+    let filled = getrandom::fill(bytes.as_flattened_mut());
+    filled.map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes.map(u128::from_ne_bytes))
 }
 
-/// Random bits from the system. Should it refuse later what it gave at the start, numbers from a
-/// generator that was seeded then stand in: unique still, which is all that is needed.
+/// Random bits from the system, which is asked for many at a time. Should it refuse later what it
+/// gave at the start, numbers from a generator that was seeded then stand in: unique still, which is
+/// all that is needed.
 fn entropy() -> io::Result<impl FnMut() -> u128 + Send> {
-    let mut spare = random()?;
+    let mut spare = random::<1>()?[0];
+    let mut drawn = Vec::new();
     Ok(move || {
         spare = spare.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
-        random().unwrap_or(spare)
+        if drawn.is_empty()
+            && let Ok(fresh) = random::<32>()
+        {
+            drawn.extend(fresh);
+        }
+        drawn.pop().unwrap_or(spare)
     })
 }
 
 type Connected = Result<Found, RedisError>;
-type Later<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
+type Later<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 /// The answers to requests that went out together, and who gave them.
 type Answers = Vec<(CallId, NodeId, Result<Reply, RedisError>)>;
-type Asked = Pin<Box<dyn Future<Output = Answers>>>;
+type Asked = Pin<Box<dyn Future<Output = Answers> + Send>>;
 
 struct Driver {
     client: Client,
@@ -121,7 +133,7 @@ struct Driver {
     /// Who waits for an answer. Whoever is left when the driver ends is told that it is gone.
     slots: HashMap<AskId, Open>,
     cells: HashMap<HoldId, Arc<Cell>>,
-    messages: UnboundedReceiver<Message>,
+    desk: Arc<Desk>,
     closed: bool,
     connecting: Later<Connected>,
     link: Option<Link>,
@@ -149,6 +161,7 @@ impl Drop for Driver {
         for cell in self.cells.values() {
             cell.lose(Loss::Expired);
         }
+        self.desk.leave();
     }
 }
 
@@ -156,9 +169,17 @@ impl Driver {
     async fn run(mut self) {
         let mut events = Vec::new();
         let mut actions = Vec::new();
+        let mut messages = Vec::new();
         while !(self.closed && self.client.is_idle()) {
-            self.set_alarm();
-            poll_fn(|cx| self.poll_events(cx, &mut events)).await;
+            let due = self.set_alarm();
+            poll_fn(|cx| {
+                let polled = self.poll_events(cx, &mut messages, &mut events);
+                if polled.is_pending() {
+                    self.desk.rest(self.is_busy(), due);
+                }
+                polled
+            })
+            .await;
             for event in events.drain(..) {
                 self.client.on(clock::now(), event, &mut actions);
             }
@@ -167,29 +188,41 @@ impl Driver {
         }
     }
 
+    /// Whether something is under way that goes on only while the runtime is turned.
+    fn is_busy(&self) -> bool {
+        let link = match &self.link {
+            Some(Link::Cluster(cluster)) => cluster.is_busy(),
+            Some(Link::One(_)) | None => false,
+        };
+        link || !self.client.is_idle() || self.connecting.is_some() || self.subscribing.is_some()
+    }
+
     /// What has happened; at least one thing.
-    fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) -> Poll<()> {
+    fn poll_events(
+        &mut self,
+        cx: &mut Context<'_>,
+        messages: &mut Vec<Message>,
+        events: &mut Vec<Event>,
+    ) -> Poll<()> {
         let before = events.len();
-        while let Poll::Ready(message) = self.messages.poll_recv(cx) {
+        self.desk.poll_inbox(cx, messages);
+        for message in messages.drain(..) {
             match message {
-                Some(Message::Ask { ask, slot, event }) => {
+                Message::Ask { ask, slot, event } => {
                     self.slots.insert(ask, Open(slot));
                     self.forget_cell(&event);
                     events.push(event);
                 }
-                Some(Message::Tell(event)) => {
+                Message::Tell(event) => {
                     if let Event::Abandon { ask } = event {
                         self.slots.remove(&ask);
                     }
                     self.forget_cell(&event);
                     events.push(event);
                 }
-                Some(Message::Close) | None => {
-                    if !self.closed {
-                        self.closed = true;
-                        events.push(Event::Tick);
-                    }
-                    break;
+                Message::Close => {
+                    self.closed = true;
+                    events.push(Event::Tick);
                 }
             }
         }
@@ -378,23 +411,16 @@ impl Driver {
         }
     }
 
-    /// Has [`poll_events`](Self::poll_events) wake up when the client wants to.
-    fn set_alarm(&mut self) {
+    /// Has [`poll_events`](Self::poll_events) wake up when the client wants to, and says when that
+    /// is.
+    fn set_alarm(&mut self) -> Option<Moment> {
         let now = clock::now();
         let latest = (!self.cells.is_empty()).then(|| now + LONGEST_SLEEP);
-        let due = self.client.due();
-        if due.is_none() && latest.is_none() {
-            self.alarm = None;
-            return;
+        let at = self.client.due().into_iter().chain(latest).min()?;
+        // An alarm that rings early, or for nothing, costs less than setting it anew at each event.
+        if !self.alarm.as_ref().is_some_and(|(set, _)| *set <= at && *set > now) {
+            self.alarm = Some((at, Box::pin(tokio::time::sleep(at.since(now)))));
         }
-        let at = due.into_iter().chain(latest).min().unwrap_or(now);
-        // An alarm that rings a little early costs less than setting it anew at each event.
-        if let Some((set, _)) = &self.alarm
-            && *set <= at
-            && *set > now
-        {
-            return;
-        }
-        self.alarm = Some((at, Box::pin(tokio::time::sleep(at.since(now)))));
+        Some(at)
     }
 }
