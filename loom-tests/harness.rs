@@ -112,7 +112,7 @@ pub const TWO_THREADS: &[Extent] = &[
         tier: Tier::Full,
         weak_without_budget: Some(Bound::Preemptions(2)),
         weak: Bound::Preemptions(3),
-        strong: Bound::Preemptions(6),
+        strong: Bound::Preemptions(5),
     },
 ];
 
@@ -128,7 +128,7 @@ pub const TWO_LOOKING_BACK: &[Extent] = &[
         tier: Tier::Full,
         weak_without_budget: Some(Bound::Preemptions(2)),
         weak: Bound::Preemptions(2),
-        strong: Bound::Preemptions(6),
+        strong: Bound::Preemptions(5),
     },
 ];
 

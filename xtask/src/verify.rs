@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use proof::{HowMuch, run as prove};
-use records::{Event, Ordering, Record};
+use records::{Event, Model, Ordering, Record};
 
 /// The environment variables that loom-tests/harness.rs reads.
 const RECORDS: &str = "WARDED_LOOM_RECORDS";
@@ -128,10 +128,17 @@ impl Evidence {
         Ok(Self(known.into_iter().map(|record| (record.key(), record)).collect()))
     }
 
-    /// Puts what has run instead of its earlier self, and forgets what is no more.
+    /// Puts what has run instead of its earlier self, and forgets what is no more, or says of itself
+    /// what the model of that name does not any more.
     fn renew(&mut self, ran: Vec<Record>, models: &Models) {
+        let abouts: BTreeSet<_> = ran.iter().filter_map(Record::about).collect();
         self.0.retain(|_, record| match record {
             Record::Planted(planted) => mutants::names().any(|name| name == planted.bug),
+            Record::Model(Model { name, about, .. }) if models.long.contains(name) => {
+                // What is in the long tier only cannot be compared.
+                let runs = abouts.iter().any(|other| other.model == about.model);
+                !runs || abouts.contains(about)
+            }
             _ => record
                 .name()
                 .is_none_or(|name| models.fast.contains(name) || models.long.contains(name)),

@@ -147,6 +147,14 @@ impl Record {
         if let Self::Model(model) = self { model.executions } else { 0 }
     }
 
+    /// What a model says of itself.
+    pub fn about(&self) -> Option<&About> {
+        match self {
+            Self::Model(model) => Some(&model.about),
+            _ => None,
+        }
+    }
+
     /// What went wrong, with the test's name.
     pub fn failure(&self) -> Option<String> {
         let (name, failure) = match self {
