@@ -129,6 +129,8 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::panic;
     use std::sync::mpsc;
 
     use super::*;
@@ -167,5 +169,30 @@ mod tests {
             way(&slot);
             assert!(told.recv().unwrap(), "a waker was dropped under the lock");
         }
+    }
+
+    /// Waits when it is dropped, and tells whether that went well.
+    struct Waits(mpsc::Sender<bool>);
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let waited = panic::catch_unwind(|| wait(async {}));
+            self.0.send(waited.is_ok()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_thread_that_ends_may_wait() {
+        thread_local! {
+            static LOCAL: RefCell<Option<Waits>> = const { RefCell::new(None) };
+        }
+        let (tell, told) = mpsc::channel();
+        let ending = thread::spawn(move || {
+            // The thread's locals are dropped in the reverse order of their first use.
+            LOCAL.with(|local| *local.borrow_mut() = Some(Waits(tell)));
+            wait(async {});
+        });
+        assert!(told.recv().unwrap());
+        ending.join().unwrap();
     }
 }
