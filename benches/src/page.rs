@@ -56,10 +56,14 @@ cargo xtask bench                                # everything, with Python's loc
   already. As long as it joined them at once, each entry cost a sleep and a wake-up, and the long \
   rows had half of std's throughput.
 - Each of ten rounds of spinning begins with a yield and goes on with twenty looks. Beginning with \
-  the looks, as std does, gave the long rows 1.0 to 1.1 of std's throughput instead of 0.8 to 0.9 \
-  (in runs of five to nine rounds, not recorded), cost the short rows half of theirs, and made the \
-  longest waits longer. To choose between the two by how long the lock was seen to stay taken was \
-  good for neither.
+  the looks, as std does, cost the short rows half of their throughput and made the longest waits \
+  longer. What it does for the long rows depends on the machine: on one it gave 1.0 to 1.1 of std's \
+  throughput instead of 0.83 to 0.91, on another of the same description, that of the rows below, 0.75 \
+  of the better rival's instead of 0.96 (runs of five to nine rounds, not recorded).
+- To choose between the two by how long the lock was seen to stay taken was good for neither on the \
+  first machine. On the second, whoever found it free within three to six looks yielded, since sections \
+  are short then, and else took it: 1.3 to 1.6 of the better rival's throughput in the short rows, but \
+  0.83 to 0.96 in the long ones. What is there loses nowhere by more than a twentieth.
 - A bypass budget of 4096 is the smallest of those below that keeps the throughput with a hog. Without \
   one, 64 would do.
 - With four threads the longest wait is about one time slice of the scheduler, 4 ms here, in which \

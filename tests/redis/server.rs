@@ -186,7 +186,7 @@ pub struct Server {
 
 enum Running {
     Process(Child),
-    Container(Container),
+    Container(Box<Container>),
 }
 
 impl Server {
@@ -248,9 +248,10 @@ impl Server {
             How::Process(program) => Running::Process(spawn(program, &args)),
             How::Container(image) => {
                 let request = self.container(image, args.clone());
-                Running::Container(Container::start(request).unwrap_or_else(|error| {
+                let container = Container::start(request).unwrap_or_else(|error| {
                     panic!("no container of {image} can be started: {error}")
-                }))
+                });
+                Running::Container(Box::new(container))
             }
         });
         let began = Instant::now();
