@@ -149,19 +149,20 @@ impl Table {
     /// Frees the vacant entries, and says how many those were.
     pub(super) fn free_vacant(&self) -> usize {
         let take = |shard: &Shard| shard.names.with(Names::take_vacant);
-        let free = |shard| iter::from_fn(|| take(shard)).map(drop).count();
+        let free = |shard| iter::from_fn(|| take(shard)).take(VACANT).map(drop).count();
         self.shards.iter().map(free).sum()
     }
 
     /// The manager goes: nobody finds an entry any more. Those that somebody counts stay, and the
     /// table with them (M4).
     pub(super) fn abandon(table: &Arc<Self>) {
-        table.free_vacant();
         for shard in &table.shards {
+            // In one hold of the latch: afterwards no entry becomes vacant any more.
             let unreachable = shard.names.with(|names| {
-                let unreachable = names.take_uncounted();
+                let vacant: Vec<_> = iter::from_fn(|| names.take_vacant()).collect();
+                let uncounted = names.take_uncounted();
                 names.table = (names.len > 0).then(|| Arc::clone(table));
-                unreachable
+                (vacant, uncounted)
             });
             drop(unreachable);
         }
@@ -374,7 +375,7 @@ impl Names {
         // SAFETY: it is in a chain: it was vacant, or somebody counted it until now (M3).
         let goes = unsafe { self.take_out(goes) };
         if self.buckets.len() > FEWEST_BUCKETS && self.len < self.buckets.len() / 8 {
-            self.rehash(self.buckets.len() / 4);
+            self.rehash((self.buckets.len() / 4).max(FEWEST_BUCKETS));
         }
         Leftovers {
             _entry: Some(goes),

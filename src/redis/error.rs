@@ -111,7 +111,8 @@ pub enum Loss {
     /// server could not be reached.
     Expired,
     /// Another holder was granted the lock since: the lease ran out, or the lock was deleted, before
-    /// that.
+    /// that. After a failover that lost this grant it may be the holder before this one instead: the
+    /// new master knows of nobody later.
     TakenOver,
     /// The lock is gone from the server before its lease ended: deleted, flushed, evicted, or not
     /// yet copied to the replica that is the master now.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::client::{Answer, AskId, Event, Temper};
-use super::driver::slot::{Grant, Outcome, Slot, wait};
+use super::driver::slot::{Grant, Open, Outcome, Slot, wait};
 use super::driver::{self, Crew, Message, RedisServer, Setup};
 use super::error::RedisError;
 
@@ -149,7 +149,7 @@ impl RedisSource {
         let crew = self.crew()?;
         let ask = self.inner.last_ask.fetch_add(1, Ordering::Relaxed) + 1;
         let slot = Slot::new();
-        let message = Message::Ask { ask, slot: slot.clone(), event: event(ask) };
+        let message = Message::Ask { ask, slot: Open(slot.clone()), event: event(ask) };
         crew.send(message).map_err(|_| gone())?;
         Ok(Asking { source: self.clone(), ask, slot, done: false })
     }

@@ -13,6 +13,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -211,6 +212,17 @@ impl Desk {
 thread_local! {
     /// Whether this thread leads.
     static LEADS: Cell<bool> = const { Cell::new(false) };
+    /// Whether the runtime has made its locals of this thread.
+    static PREPARED: Cell<bool> = const { Cell::new(false) };
+    /// Made after those, and so dropped before them: the latest goes first.
+    static LIVES: Lives = const { Lives };
+}
+
+struct Lives;
+
+impl Drop for Lives {
+    /// Having one is what makes it go.
+    fn drop(&mut self) {}
 }
 
 /// Somebody who leads, or will.
@@ -249,13 +261,28 @@ impl Crew {
 
     /// Waits for a future that asks this driver, on this thread, and leads meanwhile if it can.
     pub(crate) fn lead<F: Future>(&self, future: F) -> F::Output {
-        // A thread of another runtime cannot turn this one, nor can one whose locals are gone.
-        let is_free = |error: TryCurrentError| error.is_missing_context();
-        let may_lead = Handle::try_current().is_err_and(is_free);
-        match may_lead.then(|| self.desk.lead()).flatten() {
+        match self.may_lead().then(|| self.desk.lead()).flatten() {
             Some(_leading) => self.runtime.block_on(future),
             None => wait(future),
         }
+    }
+
+    /// A thread of another runtime cannot turn this one, nor can one that ends and whose locals are
+    /// going.
+    fn may_lead(&self) -> bool {
+        let is_free = |error: TryCurrentError| error.is_missing_context();
+        if !Handle::try_current().is_err_and(is_free) {
+            return false;
+        }
+        if !PREPARED.get() {
+            // Makes all that turning a runtime may need of the thread, unless that is gone already.
+            let ready = || self.runtime.handle().block_on(async {});
+            if panic::catch_unwind(AssertUnwindSafe(ready)).is_err() {
+                return false;
+            }
+            PREPARED.set(true);
+        }
+        LIVES.try_with(|_| {}).is_ok()
     }
 
     /// What the keeper's thread does.
@@ -278,11 +305,12 @@ impl Crew {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::{self, JoinHandle};
 
-    use super::super::slot::{Outcome, Slot};
+    use super::super::slot::{Open, Outcome, Slot};
     use super::*;
     use crate::redis::client::Event;
 
@@ -341,7 +369,7 @@ mod tests {
                     self.counts.looks.fetch_add(1, Ordering::Relaxed);
                 }
                 for (_, slot) in open.extract_if(.., |(at, _)| *at <= now) {
-                    slot.fill(Outcome::Gone);
+                    slot.0.fill(Outcome::Gone);
                 }
             }
             self.desk.leave();
@@ -383,7 +411,8 @@ mod tests {
 
     async fn ask(crew: &Crew, ask: u64) {
         let slot = Slot::new();
-        let question = Message::Ask { ask, slot: slot.clone(), event: Event::Info { ask } };
+        let open = Open(slot.clone());
+        let question = Message::Ask { ask, slot: open, event: Event::Info { ask } };
         crew.send(question).unwrap();
         poll_fn(|cx| slot.poll(cx)).await;
     }
@@ -455,6 +484,56 @@ mod tests {
             until("it looks", || counts.looks.load(Ordering::Relaxed) == looks);
         }
         close(crew, keeper);
+    }
+
+    #[test]
+    fn a_thread_that_ends_does_not_lead_without_its_locals() {
+        struct AtEnd(Arc<Crew>);
+        impl Drop for AtEnd {
+            fn drop(&mut self) {
+                self.0.lead(ask(&self.0, 1));
+            }
+        }
+        thread_local! {
+            static END: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+        }
+        let (crew, keeper, _) = start(|ask| MS * ask as u32);
+        in_time(&crew, |crew| crew.lead(ask(crew, 0)));
+        let ends = thread::spawn({
+            let crew = crew.clone();
+            move || {
+                crew.lead(ask(&crew, 0));
+                END.set(Some(AtEnd(crew.clone())));
+                // The keeper turns the runtime from here on, beyond the end of this thread.
+                let asks = {
+                    let crew = crew.clone();
+                    move || wait(ask(&crew, 300))
+                };
+                let other = thread::spawn(asks);
+                until("the keeper is awake", || {
+                    matches!(crew.desk.state().keeper, Keeper::Awake(Some(_)))
+                });
+                crew.lead(ask(&crew, 1));
+                drop(crew);
+                other
+            }
+        });
+        until("the thread ends", || ends.is_finished());
+        let other = ends.join().unwrap();
+        until("the other one is answered", || other.is_finished());
+        close(crew, keeper);
+    }
+
+    #[test]
+    fn who_asks_a_driver_that_is_gone_is_told() {
+        let desk = Desk::default();
+        let slot = Slot::new();
+        let open = Open(slot.clone());
+        desk.send(Message::Ask { ask: 1, slot: open, event: Event::Info { ask: 1 } }).unwrap();
+        desk.leave();
+        let waits = thread::spawn(move || wait(poll_fn(|cx| slot.poll(cx))));
+        until("it is told", || waits.is_finished());
+        assert!(matches!(waits.join().unwrap(), Outcome::Gone));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use self::desk::Desk;
 pub use self::link::RedisServer;
 use self::link::{BATCH, Found, Link};
 use self::outside::contain;
-use self::slot::{Grant, Outcome, Slot};
+use self::slot::{Grant, Open, Outcome};
 use super::client::{
     Action, Answer, AskId, CallId, Client, Event, Granted, HoldId, NodeId, Reply, Request, Temper,
 };
@@ -48,7 +48,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Message {
     /// A question, and where its answer goes.
-    Ask { ask: AskId, slot: Arc<Slot>, event: Event },
+    Ask { ask: AskId, slot: Open, event: Event },
     /// Something that is not answered.
     Tell(Event),
     /// No caller is left.
@@ -92,8 +92,18 @@ pub(crate) fn start(setup: Setup) -> io::Result<Crew> {
     runtime.spawn(driver.run());
     let runtime = Arc::new(runtime);
     let keeper = Crew { desk: desk.clone(), runtime: runtime.clone() };
-    thread::Builder::new().name("warded-redis".to_owned()).spawn(move || keeper.keep())?;
-    Ok(Crew { desk, runtime })
+    let keeper =
+        thread::Builder::new().name("warded-redis".to_owned()).spawn(move || keeper.keep());
+    match keeper {
+        Ok(_) => Ok(Crew { desk, runtime }),
+        Err(error) => {
+            // A task must not drop a runtime in the usual way, and the caller may be one.
+            Arc::into_inner(runtime)
+                .into_iter()
+                .for_each(tokio::runtime::Runtime::shutdown_background);
+            Err(error)
+        }
+    }
 }
 
 fn random<const N: usize>() -> io::Result<[u128; N]> {
@@ -144,15 +154,6 @@ struct Driver {
     subscribing: Later<Result<PubSubStream, RedisError>>,
     subscription: Option<PubSubStream>,
     alarm: Option<(Moment, Pin<Box<Sleep>>)>,
-}
-
-/// A slot that is to be filled.
-struct Open(Arc<Slot>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fill(Outcome::Gone);
-    }
 }
 
 impl Drop for Driver {
@@ -209,7 +210,7 @@ impl Driver {
         for message in messages.drain(..) {
             match message {
                 Message::Ask { ask, slot, event } => {
-                    self.slots.insert(ask, Open(slot));
+                    self.slots.insert(ask, slot);
                     self.forget_cell(&event);
                     events.push(event);
                 }

@@ -100,6 +100,17 @@ impl Slot {
     }
 }
 
+/// A slot that is to be filled. When that cannot be any more, its caller is told that the driver is
+/// gone.
+#[derive(Debug)]
+pub(crate) struct Open(pub(crate) Arc<Slot>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fill(Outcome::Gone);
+    }
+}
+
 /// Waits for a future on this thread, whatever runtime the thread belongs to or none.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
