@@ -108,7 +108,7 @@ only where there is one, and the token is read only while somebody holds, which 
 sent at once from 13.4 µs to what the row says; and what the driver is asked for in one turn goes out \
 together, which took a pair of one of 1,000 tasks from 45 µs to 20.
 
-That callers who block drive is younger than the rows below. Before and after in turn, five and seven \
+That callers who block drive came last. Before and after in turn, five and seven \
 rounds each, with a priority above that of all other programs: blocking, a pair on loopback took 4.2 and 3.9 \
 of bare and takes 1.5 (0.54 of redis-py's); over the link it took 1.16 and 1.28, and takes 1.03 and 1.07. The handover \
 over the link took 2.8 to 3.3 round trips and takes 2.7 to 2.8; on loopback it went from 195 µs to 142, which is still \
