@@ -60,10 +60,11 @@ cargo xtask bench                                # everything, with Python's loc
   two processors run. In the one, that of the rows below, a lock goes from one to the other fast: std \
   has 2.8 million sections a second in the long row of four threads, and this lock 0.82 to 0.88 of that, but \
   twice the others' throughput in the short rows. In the other state std has 2.0 million there, and this \
-  lock 0.94 to 1.0 of the better rival's, 1.0 to 1.3 in the short rows. Beginning with the looks, as std \
-  does, gave the long rows 1.0 to 1.1 in the first state and 0.75 in the second, cost the short rows half of \
-  their throughput in both, and made the longest waits longer (runs of five to nine rounds, not recorded).
-- To choose by how long the lock was seen to stay taken helped in neither state. To stand back with a \
+  lock 0.94 to 1.0 of the better rival's, 1.0 to 1.4 in the short rows. Beginning with the looks, as std \
+  does, gave the long rows 0.75 in the second state, and 1.0 to 1.1 on an earlier machine that was as this \
+  one in the first; it cost the short rows half of their throughput on both, and made the longest waits longer (runs of five to nine rounds, not recorded).
+- To choose by how long the lock was seen to stay taken, tried on an earlier machine, was good for neither \
+  the long nor the short rows. To stand back with a \
   yield if it is found free within two to six looks, since sections are short then, and else to take it, \
   gave the long rows 0.77 to 0.97 and the short ones 0.9 to 1.6.
 - A bypass budget of 4096 is the smallest of those below that keeps the throughput with a hog. Without \
