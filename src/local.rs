@@ -6,6 +6,7 @@ mod holds;
 mod lock;
 #[cfg(all(feature = "lock_api", not(loom)))]
 pub mod lock_api;
+mod name;
 mod order;
 mod parker;
 mod recursion;

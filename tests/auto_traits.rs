@@ -182,14 +182,14 @@ assert_impl_all!(LocalLock<Marked>: UnwindSafe);
 
 #[test]
 fn sizes() {
-    assert!(size_of::<LocalLock>() <= 64, "{}", size_of::<LocalLock>());
-    assert!(size_of::<LocalSemaphore>() <= 64, "{}", size_of::<LocalSemaphore>());
-    assert!(size_of::<ReadWriteLock>() <= 64, "{}", size_of::<ReadWriteLock>());
+    assert!(size_of::<LocalLock>() <= 56, "{}", size_of::<LocalLock>());
+    assert!(size_of::<LocalSemaphore>() <= 56, "{}", size_of::<LocalSemaphore>());
+    assert!(size_of::<ReadWriteLock>() <= 56, "{}", size_of::<ReadWriteLock>());
     // The data come on top, and nothing else.
     assert_eq!(size_of::<LocalLock<[u64; 4]>>(), size_of::<LocalLock>() + 32);
     assert_eq!(size_of::<ReadWriteLock<[u64; 4]>>(), size_of::<ReadWriteLock>() + 32);
-    // A lock is a gate, a name of two words, and a count or two of holds: so a gate is 40 bytes.
-    assert_eq!(size_of::<LocalSemaphore>(), 40 + 16 + 8);
+    // A lock is a gate, a name of one word, and a count or two of holds: so a gate is 40 bytes.
+    assert_eq!(size_of::<LocalSemaphore>(), 40 + 8 + 8);
 }
 
 /// Guards are two words where the build records no places of reads, and no more than four else.

@@ -33,25 +33,34 @@ use super::teller::Teller;
 use super::waitlist::{ASLEEP, CALLED, DISMISSED, Ends, Node, WaitList};
 use super::word::{self, BYPASS_MASK, CLOSED, MAX_PERMITS, QLOCK, QUEUED, free, permits};
 use crate::Wait;
-use crate::sys::{AtomicU32, AtomicU64, Backoff, Parker, Spin, UnsafeCell, const_unless_loom};
+use crate::sys::{
+    AtomicU32, AtomicU64, Backoff, Pace, Parker, Spin, UnsafeCell, const_unless_loom,
+};
 use crate::wait::Patience;
 
 /// The state of a primitive.
+///
+/// In this order, since what a hand-over changes stands at the end: the data that the word guards
+/// come next, and whoever enters has fetched them with it. A cache line more costs a handed over
+/// lock as much as the word does.
+#[repr(C)]
 pub(crate) struct Gate {
-    word: AtomicU64,
+    ends: UnsafeCell<Ends>,
+    called: UnsafeCell<u32>,
+    /// All permits, free or taken. Changes under QLOCK only.
+    max: AtomicU32,
     /// With how many free permits the next turn comes, as of the last time the list was freed (I4):
     /// a hint that spares releasers the list.
     due: AtomicU32,
-    /// All permits, free or taken. Changes under QLOCK only.
-    max: AtomicU32,
     /// How often newcomers may overtake a head.
     budget: u16,
-    ends: UnsafeCell<Ends>,
-    called: UnsafeCell<u32>,
+    /// How long the last waits were: a hint that decides how threads wait, and nothing else.
+    pace: Pace,
+    word: AtomicU64,
 }
 
 #[cfg(all(not(loom), target_pointer_width = "64"))]
-const _: () = assert!(size_of::<Gate>() == 40);
+const _: () = assert!(size_of::<Gate>() == 40 && mem::offset_of!(Gate, word) == 32);
 
 // SAFETY: the list's pointers lead to nodes that stay alive while they are linked (I2), and are
 // followed under QLOCK only (I1), on whichever thread. Wake handles are Send.
@@ -143,12 +152,13 @@ impl Gate {
             assert!(permits <= MAX_PERMITS, "more permits than MAX_PERMITS");
             assert!(budget <= word::MAX_BUDGET, "a bypass budget above MAX_BYPASS");
             Self {
-                word: AtomicU64::new(word::permits(permits)),
-                due: AtomicU32::new(0),
-                max: AtomicU32::new(permits),
-                budget,
                 ends: UnsafeCell::new(Ends::new()),
                 called: UnsafeCell::new(0),
+                max: AtomicU32::new(permits),
+                due: AtomicU32::new(0),
+                budget,
+                pace: Pace::new(),
+                word: AtomicU64::new(word::permits(permits)),
             }
         }
     }
@@ -239,8 +249,10 @@ impl Gate {
         let waiter = waiter.as_ref();
         let parker = Parker::new();
         loop {
-            match waiter.attempt(|| WakeHandle::Thread(parker.unparker()), Spin::blocking(deadline))
-            {
+            match waiter.attempt(
+                || WakeHandle::Thread(parker.unparker()),
+                Spin::blocking(&self.pace, deadline),
+            ) {
                 Step::Entered => return Ok(()),
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Asleep => {}
@@ -483,7 +495,7 @@ impl<'a> Waiter<'a> {
     /// `handle` may be user code (a waker's clone), so it is made before QLOCK is taken.
     #[cold]
     #[inline(never)]
-    fn attempt(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin) -> Step {
+    fn attempt(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin<'_>) -> Step {
         let step =
             if self.queued.get() { self.answer(handle, spin) } else { self.arrive(handle, spin) };
         if self.teller.has_begun() {
@@ -499,7 +511,7 @@ impl<'a> Waiter<'a> {
     }
 
     /// A newcomer enters or queues.
-    fn arrive(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, mut spin: Spin) -> Step {
+    fn arrive(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, mut spin: Spin<'_>) -> Step {
         let gate = self.gate;
         let mut backoff = Backoff::new();
         let mut make = Some(handle);
@@ -512,6 +524,7 @@ impl<'a> Waiter<'a> {
             if let Some(entered) = self.request.enter(word, gate.budget) {
                 let order = order::ENTER.get();
                 if gate.word.compare_exchange_weak(word, entered, order, Relaxed).is_ok() {
+                    spin.entered();
                     self.keep_permits_while(|| drop(made));
                     return Step::Entered;
                 }
@@ -557,7 +570,7 @@ impl<'a> Waiter<'a> {
     }
 
     /// A waiter that was called, or looks without reason, enters, leaves, or falls asleep again.
-    fn answer(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin) -> Step {
+    fn answer(self: Pin<&Self>, handle: impl FnOnce() -> WakeHandle, spin: Spin<'_>) -> Step {
         let gate = self.gate;
         if self.request.alone && self.enter_alone(spin) {
             self.keep_permits_while(|| self.leave());
@@ -600,7 +613,7 @@ impl<'a> Waiter<'a> {
 
     /// The way in for whoever must be the head when called: permits and QLOCK in one step. When it
     /// gives `true`, the caller has both.
-    fn enter_alone(self: Pin<&Self>, mut spin: Spin) -> bool {
+    fn enter_alone(self: Pin<&Self>, mut spin: Spin<'_>) -> bool {
         let gate = self.gate;
         let mut backoff = Backoff::new();
         while self.node.state() == CALLED {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::gate::{Gate, Request};
 use super::guard::{guard, mapped};
 use super::holds::Holds;
+use super::name::Name;
 use super::taken::{Gated, OwnedTaken, Taken};
 use super::teller::Teller;
 use super::ways::{owned_ways, ways};
@@ -66,13 +67,21 @@ pub(super) const LOCK: Request = Request::of_all(PERMIT);
 /// the queue; see [`lock_async`](Self::lock_async) about one that is kept and not polled.
 ///
 /// # Size
-/// 64 bytes and the data.
+/// 56 bytes and the data.
+#[repr(C)]
 pub struct LocalLock<T: ?Sized = ()> {
-    gate: Gate,
+    name: Name,
     acquired: Holds,
-    name: Option<Box<str>>,
+    gate: Gate,
     data: UnsafeCell<T>,
 }
+
+// The word is the last of the gate, and what it guards comes next.
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(
+    std::mem::offset_of!(LocalLock<u64>, data)
+        == std::mem::offset_of!(LocalLock<u64>, gate) + size_of::<Gate>()
+);
 
 // SAFETY: the lock owns its data, so it goes where they may go.
 unsafe impl<T: ?Sized + Send> Send for LocalLock<T> {}
@@ -119,7 +128,7 @@ impl<T> LocalLock<T> {
             Self {
                 gate: Gate::new(PERMIT, LocalLock::DEFAULT_BYPASS),
                 acquired: Holds::new(),
-                name: None,
+                name: Name::none(),
                 data: UnsafeCell::new(data),
             }
         }
@@ -154,7 +163,7 @@ impl<T> LocalLock<T> {
     /// ```
     #[must_use]
     pub fn with_name(mut self, name: impl Into<Box<str>>) -> Self {
-        self.name = Some(name.into());
+        self.name = Name::new(name);
         self
     }
 
@@ -179,7 +188,7 @@ impl<T: ?Sized> LocalLock<T> {
     /// # }
     /// ```
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.name.get()
     }
 
     /// The data, without locking: nobody else can have the lock.
@@ -321,7 +330,7 @@ impl BaseLock for LocalLock {
 
     fn release(&self) -> Result<(), LockError> {
         if !self.acquired.end() {
-            return Err(LockError::NotHeld { name: self.name.as_deref().map(str::to_owned) });
+            return Err(LockError::NotHeld { name: self.name.get().map(str::to_owned) });
         }
         self.gate.release(PERMIT);
         Ok(())

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::gate::{Gate, Request, Urgency};
 use super::guard::{guard, mapped};
 use super::holds::Holds;
+use super::name::Name;
 use super::recursion::tell_of_second_read;
 use super::taken::{Gated, OwnedTaken, Taken};
 use super::teller::Teller;
@@ -85,14 +86,22 @@ pub(super) const UPGRADE: Request = Request::urgent(REST, Urgency::Upgrade);
 /// and not polled, see [`LocalLock::lock_async`](crate::LocalLock::lock_async).
 ///
 /// # Size
-/// 64 bytes and the data.
+/// 56 bytes and the data.
+#[repr(C)]
 pub struct ReadWriteLock<T: ?Sized = ()> {
-    gate: Gate,
+    name: Name,
     acquired_reads: Holds,
     acquired_writes: Holds,
-    name: Option<Box<str>>,
+    gate: Gate,
     data: UnsafeCell<T>,
 }
+
+// The word is the last of the gate, and what it guards comes next.
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(
+    std::mem::offset_of!(ReadWriteLock<u64>, data)
+        == std::mem::offset_of!(ReadWriteLock<u64>, gate) + size_of::<Gate>()
+);
 
 // SAFETY: the lock owns its data, so it goes where they may go.
 unsafe impl<T: ?Sized + Send> Send for ReadWriteLock<T> {}
@@ -141,7 +150,7 @@ impl<T> ReadWriteLock<T> {
                 gate: Gate::new(WRITER, ReadWriteLock::DEFAULT_BYPASS),
                 acquired_reads: Holds::new(),
                 acquired_writes: Holds::new(),
-                name: None,
+                name: Name::none(),
                 data: UnsafeCell::new(data),
             }
         }
@@ -176,7 +185,7 @@ impl<T> ReadWriteLock<T> {
     /// ```
     #[must_use]
     pub fn with_name(mut self, name: impl Into<Box<str>>) -> Self {
-        self.name = Some(name.into());
+        self.name = Name::new(name);
         self
     }
 
@@ -201,7 +210,7 @@ impl<T: ?Sized> ReadWriteLock<T> {
     /// # }
     /// ```
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.name.get()
     }
 
     /// The data, without locking: nobody else can have the lock.
@@ -587,7 +596,7 @@ impl ReadWriteLock {
 
     fn end(&self, permits: u32, holds: &Holds) -> Result<(), LockError> {
         if !holds.end() {
-            return Err(LockError::NotHeld { name: self.name.as_deref().map(str::to_owned) });
+            return Err(LockError::NotHeld { name: self.name.get().map(str::to_owned) });
         }
         self.gate.release(permits);
         Ok(())

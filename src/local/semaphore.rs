@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::gate::{Gate, Refusal, Request, Urgency};
 use super::holds::Holds;
+use super::name::Name;
 use super::teller::Teller;
 use super::word;
 use crate::sys::const_unless_loom;
@@ -48,11 +49,11 @@ use crate::{BaseSemaphore, Held, Hold, LockError, PermitError, PermitOverflow, W
 /// and not polled, see [`LocalLock::lock_async`](crate::LocalLock::lock_async).
 ///
 /// # Size
-/// 64 bytes.
+/// 56 bytes.
 pub struct LocalSemaphore {
-    gate: Gate,
+    name: Name,
     acquired: Holds,
-    name: Option<Box<str>>,
+    gate: Gate,
 }
 
 impl LocalSemaphore {
@@ -84,7 +85,7 @@ impl LocalSemaphore {
             Self {
                 gate: Gate::new(permits, Self::DEFAULT_BYPASS),
                 acquired: Holds::new(),
-                name: None,
+                name: Name::none(),
             }
         }
     }
@@ -118,7 +119,7 @@ impl LocalSemaphore {
     /// ```
     #[must_use]
     pub fn with_name(mut self, name: impl Into<Box<str>>) -> Self {
-        self.name = Some(name.into());
+        self.name = Name::new(name);
         self
     }
 
@@ -130,7 +131,7 @@ impl LocalSemaphore {
     /// # }
     /// ```
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.name.get()
     }
 
     // Looking and changing
@@ -571,7 +572,7 @@ impl LocalSemaphore {
     }
 
     fn own_name(&self) -> Option<String> {
-        self.name.as_deref().map(str::to_owned)
+        self.name.get().map(str::to_owned)
     }
 }
 

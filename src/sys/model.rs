@@ -2,6 +2,7 @@
 //! orderings that can be weakened one at a time.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -215,19 +216,30 @@ impl Backoff {
 }
 
 /// Spinning before sleeping is a matter of speed alone; here everybody sleeps at once.
-pub(crate) struct Spin;
+pub(crate) struct Spin<'a>(PhantomData<&'a Pace>);
 
-impl Spin {
-    pub(crate) fn blocking(_deadline: Option<Instant>) -> Self {
-        Self
+impl<'a> Spin<'a> {
+    pub(crate) fn blocking(_pace: &'a Pace, _deadline: Option<Instant>) -> Self {
+        Self(PhantomData)
     }
 
     pub(crate) fn none() -> Self {
-        Self
+        Self(PhantomData)
     }
 
     pub(crate) fn again(&mut self) -> bool {
         false
+    }
+
+    pub(crate) fn entered(&self) {}
+}
+
+/// What spinning would learn from.
+pub(crate) struct Pace;
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Self
     }
 }
 

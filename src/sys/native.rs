@@ -10,6 +10,10 @@ pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 pub(crate) use std::thread_local as per_thread;
 
+mod spin;
+
+pub(crate) use spin::{Pace, Spin};
+
 /// How many waiters are taken out of one hold of the list lock before they are woken.
 pub(crate) const WAKES_AT_ONCE: usize = 8;
 
@@ -92,51 +96,6 @@ impl Backoff {
         } else {
             thread::yield_now();
         }
-    }
-}
-
-/// The short while in which a blocking waiter looks again before it sleeps.
-///
-/// In rounds: it offers its processor to whoever waits for it, who may be the holder, and then looks
-/// as often as it can, since a busy lock is free for a fraction of a microsecond only. All rounds
-/// take about as long as falling asleep and being woken, after which it has lost at most as much as
-/// it could have won (A. Karlin et al., "Empirical studies of competitive spinning", SOSP 1991).
-/// docs/performance.md has the measurements.
-pub(crate) struct Spin {
-    left: u32,
-    deadline: Option<Instant>,
-}
-
-impl Spin {
-    const ROUNDS: u32 = 10;
-    const LOOKS: u32 = 20;
-    const PAUSES: u32 = 4;
-
-    /// A yield may last a time slice, so a deadline is looked at before each.
-    pub(crate) const fn blocking(deadline: Option<Instant>) -> Self {
-        Self { left: Self::ROUNDS * Self::LOOKS, deadline }
-    }
-
-    /// A task must not keep its executor's thread.
-    pub(crate) const fn none() -> Self {
-        Self { left: 0, deadline: None }
-    }
-
-    /// Passes a little time; `false` when it is time to sleep instead.
-    pub(crate) fn again(&mut self) -> bool {
-        if self.left == 0 {
-            return false;
-        }
-        if !self.left.is_multiple_of(Self::LOOKS) {
-            (0..Self::PAUSES).for_each(|_| hint::spin_loop());
-        } else if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            thread::yield_now();
-        } else {
-            self.left = 0;
-            return false;
-        }
-        self.left -= 1;
-        true
     }
 }
 
