@@ -5,6 +5,7 @@
 pub mod bars;
 pub mod contended;
 pub mod figures;
+pub mod manager;
 pub mod page;
 pub mod plots;
 mod quiet;

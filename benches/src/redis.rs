@@ -1,6 +1,7 @@
 //! The benchmark of the lock in Redis: beside bare commands of the same client crate, other crates'
 //! locks and those of Python, all at one server.
 
+pub mod all;
 mod crowd;
 mod handover;
 mod pairs;

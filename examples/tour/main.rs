@@ -9,10 +9,16 @@
 //!
 //! `cargo run --release --package warded-examples --example tour`
 //!
+//! Without `--package` it is the same tour, which the crate itself has too, so that it is found in the
+//! root; but cargo compiles all that tests and benchmarks need first.
+//!
 //! With the feature `redis` and `--redis <url>` the accounts are served by several [`processes`]
 //! instead, under one `RedisLock`:
 //!
-//! `cargo run --release --features redis --example tour -- --redis redis://127.0.0.1:6379`
+//! ```sh
+//! cargo run --release --package warded-examples --features redis --example tour -- \
+//!     --redis redis://127.0.0.1:6379
+//! ```
 
 #[cfg(not(loom))]
 mod accounts;

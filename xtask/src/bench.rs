@@ -26,13 +26,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.record {
         shell.set_var("WARDED_BENCH_RECORD", "true");
     }
-    let bench = ["bench", "--package", "warded-benches"];
     let full = (!args.short).then_some("--full");
-    cmd!(shell, "cargo {bench...} --bench uncontended").run()?;
-    cmd!(shell, "cargo {bench...} --bench contended -- {full...}").run()?;
-    let redis = ["--features", "redis", "--bench", "redis"];
+    cmd!(shell, "cargo bench --bench uncontended").run()?;
+    cmd!(shell, "cargo bench --bench contended -- {full...}").run()?;
     let python = python(shell)?;
-    cmd!(shell, "cargo {bench...} {redis...} -- --python {python} {full...}").run()?;
+    let redis = ["--features", "redis", "--bench", "redis"];
+    cmd!(shell, "cargo bench {redis...} -- --python {python} {full...}").run()?;
     Ok(ExitCode::SUCCESS)
 }
 
