@@ -7,17 +7,16 @@
 //! Each runs twice, with warded and with std, from the same code. What counts as an operation, and
 //! how waits are measured from the outside, is in [`measure`].
 //!
-//! `cargo run --release --package warded-examples --example tour`
+//! `cargo run --release --package warded-examples`
 //!
-//! Without `--package` it is the same tour, which the crate itself has too, so that it is found in the
-//! root; but cargo compiles all that tests and benchmarks need first.
+//! `cargo run --release --example tour` is the same, which the crate itself has too, so that it is found in
+//! the root; but cargo compiles all that tests and benchmarks need first.
 //!
 //! With the feature `redis` and `--redis <url>` the accounts are served by several [`processes`]
 //! instead, under one `RedisLock`:
 //!
 //! ```sh
-//! cargo run --release --package warded-examples --features redis --example tour -- \
-//!     --redis redis://127.0.0.1:6379
+//! cargo run --release --package warded-examples --features redis -- --redis redis://127.0.0.1:6379
 //! ```
 
 #[cfg(not(loom))]

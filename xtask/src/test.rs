@@ -176,7 +176,7 @@ fn examples_in_redis(shell: &Shell) -> Result<()> {
         .spawn()?;
     let url = format!("redis://127.0.0.1:{port}");
     let run = ["run", "--release", "--package", "warded-examples", "--features", "redis"];
-    let toured = cmd!(shell, "cargo {run...} --example tour -- --redis {url}").run();
+    let toured = cmd!(shell, "cargo {run...} --bin tour -- --redis {url}").run();
     let worked = cmd!(shell, "cargo {run...} --example redis_worker -- {url}").run();
     server.kill()?;
     server.wait()?;
@@ -187,14 +187,13 @@ fn examples_in_redis(shell: &Shell) -> Result<()> {
 /// Runs every example. Each checks what it shows.
 fn examples(shell: &Shell) -> Result<()> {
     for path in shell.read_dir("examples")? {
-        let is_example = match path.extension() {
-            Some(extension) => extension == "rs",
-            None => path.join("main.rs").exists(),
+        let target = match path.extension() {
+            Some(extension) if extension == "rs" => "--example",
+            None if path.join("main.rs").exists() => "--bin",
+            _ => continue,
         };
-        if is_example {
-            let name = path.file_stem().map(Path::new).context("an example without a name")?;
-            cmd!(shell, "cargo run --release --package warded-examples --example {name}").run()?;
-        }
+        let name = path.file_stem().map(Path::new).context("an example without a name")?;
+        cmd!(shell, "cargo run --release --package warded-examples {target} {name}").run()?;
     }
     Ok(())
 }
