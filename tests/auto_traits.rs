@@ -184,10 +184,11 @@ assert_impl_all!(LocalLock<Marked>: UnwindSafe);
 fn sizes() {
     assert!(size_of::<LocalLock>() <= 56, "{}", size_of::<LocalLock>());
     assert!(size_of::<LocalSemaphore>() <= 56, "{}", size_of::<LocalSemaphore>());
-    assert!(size_of::<ReadWriteLock>() <= 56, "{}", size_of::<ReadWriteLock>());
-    // The data come on top, and nothing else.
+    assert_eq!(size_of::<ReadWriteLock>(), 64);
+    // The data come on top, and nothing else but what fills up a cache line.
     assert_eq!(size_of::<LocalLock<[u64; 4]>>(), size_of::<LocalLock>() + 32);
-    assert_eq!(size_of::<ReadWriteLock<[u64; 4]>>(), size_of::<ReadWriteLock>() + 32);
+    assert_eq!(size_of::<ReadWriteLock<[u64; 4]>>(), 128);
+    assert_eq!(size_of::<ReadWriteLock<[u64; 8]>>(), 128);
     // A lock is a gate, a name of one word, and a count or two of holds: so a gate is 40 bytes.
     assert_eq!(size_of::<LocalSemaphore>(), 40 + 8 + 8);
 }

@@ -40,9 +40,9 @@ use crate::wait::Patience;
 
 /// The state of a primitive.
 ///
-/// In this order, since what a hand-over changes stands at the end: the data that the word guards
-/// come next, and whoever enters has fetched them with it. A cache line more costs a handed over
-/// lock as much as the word does.
+/// In this order, since what a hand-over changes stands at the end: a lock's data come next, and
+/// whoever enters has fetched them with the word. Another cache line would cost a lock that is
+/// handed over as much again.
 #[repr(C)]
 pub(crate) struct Gate {
     ends: UnsafeCell<Ends>,

@@ -86,22 +86,19 @@ pub(super) const UPGRADE: Request = Request::urgent(REST, Urgency::Upgrade);
 /// and not polled, see [`LocalLock::lock_async`](crate::LocalLock::lock_async).
 ///
 /// # Size
-/// 56 bytes and the data.
-#[repr(C)]
+/// 64 bytes and the data, in units of 64.
 pub struct ReadWriteLock<T: ?Sized = ()> {
-    name: Name,
+    gate: Gate,
     acquired_reads: Holds,
     acquired_writes: Holds,
-    gate: Gate,
-    data: UnsafeCell<T>,
+    name: Name,
+    data: Apart<UnsafeCell<T>>,
 }
 
-// The word is the last of the gate, and what it guards comes next.
-#[cfg(all(not(loom), target_pointer_width = "64"))]
-const _: () = assert!(
-    std::mem::offset_of!(ReadWriteLock<u64>, data)
-        == std::mem::offset_of!(ReadWriteLock<u64>, gate) + size_of::<Gate>()
-);
+/// In a cache line of its own: the word changes with each reader that comes or goes, and those who
+/// read meanwhile would have to fetch the data anew each time.
+#[repr(align(64))]
+struct Apart<T: ?Sized>(T);
 
 // SAFETY: the lock owns its data, so it goes where they may go.
 unsafe impl<T: ?Sized + Send> Send for ReadWriteLock<T> {}
@@ -151,7 +148,7 @@ impl<T> ReadWriteLock<T> {
                 acquired_reads: Holds::new(),
                 acquired_writes: Holds::new(),
                 name: Name::none(),
-                data: UnsafeCell::new(data),
+                data: Apart(UnsafeCell::new(data)),
             }
         }
     }
@@ -197,7 +194,7 @@ impl<T> ReadWriteLock<T> {
     /// # }
     /// ```
     pub fn into_inner(self) -> T {
-        self.data.into_inner()
+        self.data.0.into_inner()
     }
 }
 
@@ -223,7 +220,7 @@ impl<T: ?Sized> ReadWriteLock<T> {
     /// # }
     /// ```
     pub fn get_mut(&mut self) -> &mut T {
-        self.data.get_mut()
+        self.data.0.get_mut()
     }
 
     /// Whether somebody reads or writes. True only for the moment it was asked.
@@ -328,7 +325,7 @@ impl<T: ?Sized> ReadWriteLock<T> {
     #[inline]
     fn data_ptr(&self) -> NonNull<T> {
         // SAFETY: the address of a field is not null.
-        unsafe { NonNull::new_unchecked(self.data.get()) }
+        unsafe { NonNull::new_unchecked(self.data.0.get()) }
     }
 }
 
