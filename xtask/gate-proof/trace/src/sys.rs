@@ -213,18 +213,30 @@ impl Backoff {
     }
 }
 
-pub(crate) struct Spin(bool);
+pub(crate) struct Pace;
 
-impl Spin {
-    pub(crate) const fn blocking(_deadline: Option<Instant>) -> Self {
-        Self(true)
+impl Pace {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+}
+
+pub(crate) struct Spin<'a> {
+    pace: Option<&'a Pace>,
+}
+
+impl<'a> Spin<'a> {
+    pub(crate) const fn blocking(pace: &'a Pace, _deadline: Option<Instant>) -> Self {
+        Self { pace: Some(pace) }
     }
 
     pub(crate) const fn none() -> Self {
-        Self(false)
+        Self { pace: None }
     }
 
     pub(crate) fn again(&mut self) -> bool {
-        self.0 && random(3) == 0
+        self.pace.is_some() && random(3) == 0
     }
+
+    pub(crate) fn entered(&self) {}
 }
