@@ -17,7 +17,7 @@
 //! in docs/design.md. The ancestors are nsync's designated waiter and long-waiter bit (M. Burrows,
 //! <https://github.com/google/nsync>) and the permit queue of tokio's batch semaphore.
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::future::Future;
 use std::marker::PhantomPinned;
 use std::mem;
@@ -247,7 +247,8 @@ impl Gate {
     ) -> Result<(), Refusal> {
         let waiter = pin!(Waiter::new(self, request, teller));
         let waiter = waiter.as_ref();
-        let parker = Parker::new();
+        // Who enters while it spins does without.
+        let parker = LazyCell::new(Parker::new);
         loop {
             match waiter.attempt(
                 || WakeHandle::Thread(parker.unparker()),
