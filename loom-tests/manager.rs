@@ -398,6 +398,15 @@ fn abandoned(budget: u16) {
     other.join().expect("a model's threads do not panic");
 }
 
+/// The manager goes while the last handle of a name does: loom tells if the entry is never freed.
+fn abandoned_at_once(budget: u16) {
+    let locks = LockManager::builder().shards(1).bypass(budget).build().expect("sound options");
+    let handle = locks.get_lock("a").expect("a name");
+    let other = thread::spawn(move || drop(handle));
+    drop(locks);
+    other.join().expect("a model's threads do not panic");
+}
+
 fn deadlock(budget: u16) {
     opposite_order_each(budget, 1);
 }
@@ -595,6 +604,15 @@ pub fn models(suite: &mut Suite) {
     );
     let outlived = "handles outlive the manager, and the table goes with the last of them";
     add("abandoned", outlived, 2, "drop of two handles", "the manager's end", UNBOUNDED, abandoned);
+    add(
+        "abandoned-at-once",
+        outlived,
+        2,
+        "drop of the only handle",
+        "the manager's end",
+        UNBOUNDED,
+        abandoned_at_once,
+    );
     let told = "a cycle is told to one of those in it, and to nobody else";
     add("deadlock", told, 2, "lock two, in opposite orders", "none", TWO_THREADS, deadlock);
     add("no-deadlock", told, 2, "lock two, in one order", "none", TWO_THREADS, no_deadlock);

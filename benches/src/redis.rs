@@ -3,6 +3,7 @@
 
 pub mod all;
 mod crowd;
+mod dropped;
 mod handover;
 mod pairs;
 mod python;
@@ -96,6 +97,10 @@ fn rows(near: u16, python: Option<&Rc<Python>>) -> Result<Vec<Row<f64>>> {
         row("pair/blocking, 0.2 ms", Kind::Remote, pairs::blocking(far, 50, python)),
         row("pair/task, loopback", Kind::Remote, pairs::tasks(near, 300)),
         row("pair/task, 0.2 ms", Kind::Remote, pairs::tasks(far, 50)),
+        row("dropped/blocking, loopback", Kind::Remote, dropped::blocking(near, 300)),
+        row("dropped/blocking, 0.2 ms", Kind::Remote, dropped::blocking(far, 50)),
+        row("dropped/task, loopback", Kind::Remote, dropped::tasks(near, 300)),
+        row("dropped/task, 0.2 ms", Kind::Remote, dropped::tasks(far, 50)),
         row("server time of a pair", Kind::Remote, server_time::rivals(near, 500)),
         row("handover, loopback", Kind::Remote, handover::times(near, 20)),
         row("handover, 0.2 ms", Kind::Remote, handover::times(far, 20)),

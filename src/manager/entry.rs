@@ -8,7 +8,7 @@ use super::order;
 use super::owner::Holder;
 use super::table::{Links, Shard};
 use crate::local::{Gate, Request};
-use crate::sys::{self, AtomicU64, UnsafeCell};
+use crate::sys::{self, AtomicU64, Tracked, UnsafeCell};
 
 /// The only permit.
 const PERMIT: u32 = 1;
@@ -28,6 +28,7 @@ pub(super) struct Entry {
     key: UnsafeCell<Key>,
     /// Accessed under the shard's latch only (M1).
     pub(super) links: UnsafeCell<Links>,
+    _tracked: Tracked,
 }
 
 /// What an entry is found by, and sorted by where several are taken.
@@ -45,6 +46,7 @@ impl Entry {
             shard,
             key: UnsafeCell::new(Key { hash: 0, name: String::new() }),
             links: UnsafeCell::new(Links::new()),
+            _tracked: Tracked::new(),
         }
     }
 

@@ -28,6 +28,8 @@ use super::lease::{Lease, Moment, Trip};
 
 /// How long a message may be under way and still take effect.
 const MAX_DELAY: Duration = Duration::from_secs(30);
+/// For how long the server remembers a release at least, as in the scripts.
+const FORGET: Duration = Duration::from_secs(60);
 /// The longest pause between two tries of a waiter that is not told anything.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two tries to connect, to subscribe or to have a request answered.
@@ -176,16 +178,21 @@ pub(crate) enum Reply {
     Over {
         now: u64,
     },
+    /// Now or before.
     Released {
-        code: i64,
         now: u64,
     },
     Extended {
         left: Duration,
         now: u64,
     },
-    NotExtended {
-        loss: Loss,
+    /// The lease ran out, and nobody was granted the lock since.
+    Expired {
+        now: u64,
+    },
+    /// The attempt holds nothing, and the last grant that the server knows of has this fence.
+    Gone {
+        last: u64,
         now: u64,
     },
     Status(Status),
@@ -226,9 +233,10 @@ impl Reply {
             Self::Granted { now, .. }
             | Self::Busy { now, .. }
             | Self::Over { now }
-            | Self::Released { now, .. }
+            | Self::Released { now }
             | Self::Extended { now, .. }
-            | Self::NotExtended { now, .. }
+            | Self::Expired { now }
+            | Self::Gone { now, .. }
             | Self::Written { now, .. }
             | Self::Read { now, .. }
             | Self::Swept { now, .. }
@@ -444,6 +452,8 @@ enum Purpose {
     Line(u64),
     Release {
         ask: Option<AskId>,
+        /// Of the hold; zero if there was none.
+        fence: u64,
         /// Whether the hold was lost, as far as that was known here.
         lost: Option<Loss>,
     },
@@ -495,6 +505,7 @@ struct Waiter {
 #[derive(Debug)]
 struct Hold {
     attempt: Arc<Attempt>,
+    fence: u64,
     lease: Lease,
     since: Moment,
     /// The last extension's sequence number.
@@ -860,7 +871,7 @@ impl Client {
         let terms = hold.attempt.terms.clone();
         let over = hold.lease.over();
         let expired = (hold.lease.valid_until() <= now).then_some(Loss::Expired);
-        let purpose = Purpose::Release { ask, lost: hold.lost.or(expired) };
+        let purpose = Purpose::Release { ask, fence: hold.fence, lost: hold.lost.or(expired) };
         let call = self.end_attempt(now, hold.attempt, purpose, out);
         self.moot_at(call, over.max(now + self.temper.patience));
         if let Some(ask) = ask {
@@ -902,7 +913,8 @@ impl Client {
     /// Ends an attempt that nobody wants any more, at every name.
     fn call_off(&mut self, now: Moment, attempt: &Arc<Attempt>, out: &mut Vec<Action>) {
         for part in attempt.each() {
-            self.end_attempt(now, part, Purpose::Release { ask: None, lost: None }, out);
+            let purpose = Purpose::Release { ask: None, fence: 0, lost: None };
+            self.end_attempt(now, part, purpose, out);
         }
     }
 
@@ -1255,20 +1267,22 @@ impl Client {
             (Purpose::Line(line), Request::Acquire { .. }, reply) => {
                 self.polled(now, trip, line, &reply, out);
             }
-            (
-                Purpose::Release { ask, lost: known },
-                Request::Release { attempt },
-                Reply::Released { code, .. },
-            ) => {
+            (Purpose::Release { ask, fence, lost: known }, Request::Release { attempt }, reply) => {
                 if let Some(ask) = ask {
                     let lost = |loss| Answer::Failed(RedisError::Lost { loss });
-                    let answer = match code {
-                        1 | 2 => Answer::Released,
-                        -1 => lost(Loss::Expired),
-                        // The server has forgotten that this attempt was granted. It was.
-                        -2 | -3 => lost(Loss::TakenOver),
-                        // Nothing is there of it. What has expired may have been swept since.
-                        _ => lost(known.unwrap_or(Loss::Deleted)),
+                    let answer = match reply {
+                        Reply::Expired { .. } => lost(Loss::Expired),
+                        // An earlier sending may have done it, and the server has forgotten that.
+                        Reply::Gone { .. } if call.tries > 1 && now > call.first + FORGET => {
+                            let cause = RedisError::Timeout { after: now.since(call.first) };
+                            Answer::Failed(RedisError::Unconfirmed(Box::new(cause)))
+                        }
+                        Reply::Gone { last, .. } => match gone(fence, last) {
+                            // What has expired may have been swept since.
+                            Loss::Deleted => lost(known.unwrap_or(Loss::Deleted)),
+                            loss => lost(loss),
+                        },
+                        _ => Answer::Released,
                     };
                     self.answer(ask, answer, out);
                 }
@@ -1453,7 +1467,7 @@ impl Client {
         let held = attempt.clone();
         self.holds.insert(
             id,
-            Hold { attempt: held, lease, since, seq, extensions, lost, care, check, end },
+            Hold { attempt: held, fence, lease, since, seq, extensions, lost, care, check, end },
         );
         Granted { hold: id, fence, valid_until, attempt, generation }
     }
@@ -1486,9 +1500,13 @@ impl Client {
                     }
                 }
             }
-            (_, Reply::NotExtended { loss, .. }) => {
-                self.lose(id, *loss, out);
-                Answer::Failed(RedisError::Lost { loss: *loss })
+            (Some(hold), Reply::Expired { .. } | Reply::Gone { .. }) => {
+                let loss = match reply {
+                    Reply::Gone { last, .. } => gone(hold.fence, *last),
+                    _ => Loss::Expired,
+                };
+                self.lose(id, loss, out);
+                Answer::Failed(RedisError::Lost { loss })
             }
             // Released while the extension was under way.
             _ => Answer::Failed(RedisError::Lost { loss: Loss::Expired }),
@@ -1518,10 +1536,9 @@ impl Client {
             hold.lease.seen(trip, status.left);
             self.valid(id, out);
             self.check_at(id, now);
-        } else if status.left.is_zero() {
-            self.lose(id, Loss::Deleted, out);
         } else {
-            self.lose(id, Loss::TakenOver, out);
+            let loss = gone(hold.fence, status.fence);
+            self.lose(id, loss, out);
         }
     }
 
@@ -1868,6 +1885,11 @@ impl Client {
             self.settle(id, attempt, Some(failure), out);
         }
     }
+}
+
+/// What became of a grant with this fence of which the server knows nothing any more.
+fn gone(fence: u64, last: u64) -> Loss {
+    if last > fence { Loss::TakenOver } else { Loss::Deleted }
 }
 
 /// When the holder is told that its lease ends: a little before validity does.

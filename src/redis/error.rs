@@ -99,7 +99,8 @@ pub enum RedisError {
         /// How.
         loss: Loss,
     },
-    /// The release was sent, but no answer came: the lock is released, or it ends with its lease.
+    /// The release was sent, but no answer came: the lock is released, or it ends with its lease. Or
+    /// the answer came to a repeat, so late that the server had forgotten the first sending.
     Unconfirmed(Box<RedisError>),
 }
 
@@ -111,11 +112,10 @@ pub enum Loss {
     /// server could not be reached.
     Expired,
     /// Another holder was granted the lock since: the lease ran out, or the lock was deleted, before
-    /// that. After a failover that lost this grant it may be the holder before this one instead: the
-    /// new master knows of nobody later.
+    /// that.
     TakenOver,
     /// The lock is gone from the server before its lease ended: deleted, flushed, evicted, or not
-    /// yet copied to the replica that is the master now.
+    /// yet copied to the replica that is the master now, where an earlier holder may still be known.
     Deleted,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::{Cmd, Script, Value};
 
 use super::client::{Attempt, Extension, Place, Reply, Request, Status, Swept, Terms};
-use super::error::{Loss, RedisError};
+use super::error::RedisError;
 use super::keys::Keys;
 
 static ACQUIRE: LazyLock<Text> = LazyLock::new(|| {
@@ -191,14 +191,19 @@ impl Request {
                 }
             }
             Self::Release { .. } => {
-                Reply::Released { code: int(items.first()?)?, now: micros(items.get(2)?)? }
+                let now = micros(items.get(2)?)?;
+                match int(items.first()?)? {
+                    1 | 2 => Reply::Released { now },
+                    3 => Reply::Gone { last: micros(items.get(3)?)?, now },
+                    -1 => Reply::Expired { now },
+                    _ => return None,
+                }
             }
             Self::Extend { .. } => {
                 let now = micros(items.get(1)?)?;
                 match int(items.first()?)? {
-                    -1 => Reply::NotExtended { loss: Loss::Expired, now },
-                    -2 => Reply::NotExtended { loss: Loss::TakenOver, now },
-                    -3 => Reply::NotExtended { loss: Loss::Deleted, now },
+                    -1 => Reply::Expired { now },
+                    -2 => Reply::Gone { last: micros(items.get(2)?)?, now },
                     _ => Reply::Extended { left: millis(items.first()?)?, now },
                 }
             }

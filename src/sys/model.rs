@@ -163,6 +163,17 @@ impl<T> Drop for UnsafeCell<T> {
     }
 }
 
+/// Loom tells if what has one is never dropped.
+pub(crate) struct Tracked {
+    _track: loom::alloc::Track<()>,
+}
+
+impl Tracked {
+    pub(crate) fn new() -> Self {
+        Self { _track: loom::alloc::Track::new(()) }
+    }
+}
+
 /// Sleeps on a `Notify` of its own. Loom's `unpark` is no branch point, and breaks the model when
 /// its target sleeps elsewhere (loom#249); a `Notify` explores one spurious wake-up besides.
 pub(crate) struct Parker(Arc<Notify>);

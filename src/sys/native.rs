@@ -42,6 +42,15 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// Nothing. Loom's side tells if what has one is never dropped.
+pub(crate) struct Tracked;
+
+impl Tracked {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+}
+
 /// Puts the thread that made it to sleep.
 pub(crate) struct Parker(Thread);
 

@@ -132,6 +132,13 @@ fn a_guard_may_be_released_by_a_thread_that_ends() {
 }
 
 #[test]
+fn a_task_is_told_that_the_driver_cannot_start() {
+    let server = Server::start();
+    let mut alone = Other::play_without_threads("alone", server.port());
+    assert_eq!(alone.hear("alone"), "true");
+}
+
+#[test]
 fn a_driver_that_could_not_start_is_started_at_the_next_use() {
     let server = Server::start();
     let mut starving = Other::play_with_few_files("starve", server.port());

@@ -31,9 +31,16 @@ impl Other {
         Self::start(shell, part, port)
     }
 
+    /// As [`play`](Self::play), in a process that can start no thread: none has room for such a stack.
+    pub fn play_without_threads(part: &str, port: u16) -> Self {
+        let mut program = Command::new(env::current_exe().unwrap());
+        program.env("RUST_MIN_STACK", (1_u64 << 60).to_string());
+        Self::start(program, part, port)
+    }
+
     fn start(mut command: Command, part: &str, port: u16) -> Self {
         let mut child = command
-            .args(["--exact", "process::play_the_part", "--nocapture"])
+            .args(["--exact", "process::play_the_part", "--nocapture", "--test-threads=1"])
             .env(PART, format!("{part} {port}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -131,6 +138,12 @@ fn play_the_part() {
             let started = matches!(lock.try_lock(), Ok(Some(_)));
             lock.source().flush().unwrap();
             println!("<starved> {} {started}", matches!(refused, Err(RedisError::Driver(_))));
+        }
+        // Wants the lock in a task, while no thread can be started, so that the driver cannot.
+        "alone" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let refused = runtime.block_on(lock.try_lock_async());
+            println!("<alone> {}", matches!(refused, Err(RedisError::Driver(_))));
         }
         _ => panic!("no such part: {part}"),
     }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use redis::sentinel::{SentinelClient, SentinelServerType};
-use warded::{RedisError, RedisLock, RedisSource};
+use warded::{Loss, RedisError, RedisLock, RedisSource};
 
+use super::proxy::Proxy;
 use super::server::{Network, Server, until};
 
 const MS: Duration = Duration::from_millis(1);
@@ -64,6 +65,27 @@ fn a_preflight_refuses_a_replica() {
 
 fn server_role(server: &Server) -> String {
     redis::cmd("INFO").arg("replication").query(&mut server.look().0).unwrap()
+}
+
+/// The new master knows the holder before this one, and that is nobody who came since.
+#[test]
+fn failure_14_a_failover_that_lost_the_last_grant_is_told_apart_from_a_successor() {
+    let mut network = Network::of(2);
+    let master = network.server(&[]);
+    let replica = network.server(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+    until("it follows", || server_role(&replica).contains("master_link_status:up"));
+    let before = master.lock("jobs").lock().unwrap();
+    until("the grant is copied", || replica.look().fence("jobs") == before.fence());
+    replica.look().run("REPLICAOF NO ONE");
+    before.release().unwrap();
+    let proxy = Proxy::to(master.port());
+    let held = RedisLock::new("jobs", proxy.client()).unwrap().lock().unwrap();
+    proxy.turn_to(replica.port());
+    proxy.cut();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(held.lost()), Loss::Deleted);
+    let over = held.release();
+    assert!(matches!(over, Err(RedisError::Lost { loss: Loss::Deleted })), "{over:?}");
 }
 
 /// 14, with a real failover: the master dies, Sentinel makes the replica the master, and the locks

@@ -117,7 +117,8 @@ pub async fn bare(connection: &mut MultiplexedConnection, key: &str, release: &S
     release.expect("the server runs");
 }
 
-fn set(key: &str) -> redis::Cmd {
+/// The one half of it.
+pub fn set(key: &str) -> redis::Cmd {
     let ttl = TTL.as_millis() as u64;
     redis::cmd("SET").arg(key).arg("token").arg("NX").arg("PX").arg(ttl).to_owned()
 }

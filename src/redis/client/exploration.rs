@@ -289,6 +289,14 @@ impl World {
                 assert!(last.is_none_or(|last| last <= *fence), "a fence after a greater one");
             }
         }
+        if let (
+            Request::Release { attempt } | Request::Extend { attempt, .. },
+            Ok(Reply::Gone { last, .. }),
+        ) = (request, &reply)
+        {
+            let known = self.last_fences.get(&attempt.terms.keys.lock).copied();
+            assert_eq!(*last, known.unwrap_or(0), "another fence than that of the last grant");
+        }
         for (channel, token) in self.server.take_said() {
             let to = self.nodes.iter_mut().find(|node| node.channel == channel);
             to.into_iter()

@@ -423,3 +423,71 @@ fn waiters_do_not_hurry_a_subscription_that_failed() {
     let waits = desk.answer(sent_call(&asked), busy(&desk));
     assert!(waits.is_empty(), "{waits:?}");
 }
+
+/// The last fence that the server knows of tells a successor from a grant that the server lost.
+#[test]
+fn what_became_of_a_lost_grant_is_told_by_the_last_fence() {
+    for (last, loss) in [(8, Loss::TakenOver), (6, Loss::Deleted), (0, Loss::Deleted)] {
+        let mut desk = Desk::new();
+        let hold = desk.hold(None);
+        let more = Duration::from_secs(1);
+        let call = sent_call(&desk.tell(Event::Extend { hold, ask: 2, more }));
+        let now = desk.server();
+        let told = desk.answer(call, Reply::Gone { last, now });
+        assert!(
+            told.iter()
+                .any(|action| matches!(action, Action::Lost { loss: is, .. } if *is == loss))
+        );
+        let call = sent_call(&desk.tell(Event::Release { hold, ask: Some(3) }));
+        let told = desk.answer(call, Reply::Gone { last, now });
+        assert_eq!(loss_of(&told), Some(loss), "{told:?}");
+
+        let mut desk = Desk::new();
+        let hold = desk.hold(None);
+        desk.later(1_100);
+        let call = sent_call(&desk.tell(Event::Tick));
+        let status = Status {
+            now: desk.server(),
+            fence: last,
+            left: Duration::from_secs(1),
+            token: "another".to_owned(),
+            info: String::new(),
+        };
+        let told = desk.answer(call, Reply::Status(status));
+        assert!(
+            matches!(told[..], [Action::Lost { hold: of, loss: is }] if of == hold && is == loss),
+            "{told:?}"
+        );
+    }
+}
+
+/// What the release of a lost lock is answered with.
+fn loss_of(actions: &[Action]) -> Option<Loss> {
+    actions.iter().find_map(|action| match action {
+        Action::Answer { answer: Answer::Failed(RedisError::Lost { loss }), .. } => Some(*loss),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_release_that_the_server_may_have_forgotten_is_unconfirmed() {
+    for (minutes, is_known) in [(0, true), (1, false)] {
+        let mut desk = Desk::new();
+        desk.client.temper.patience = Duration::from_secs(600);
+        let hold = desk.hold(None);
+        sent_call(&desk.tell(Event::Release { hold, ask: Some(2) }));
+        let failure = RedisError::Timeout { after: Duration::from_secs(1) };
+        desk.tell(Event::Down { failure });
+        desk.later(minutes * 60_000 + 500);
+        let (server, sent) = (desk.server(), desk.moment());
+        desk.tell(Event::Tick);
+        let again = sent_call(&desk.tell(Event::Up { node: 0, server, sent }));
+        let told = desk.answer(again, Reply::Gone { last: 0, now: server });
+        let unconfirmed = |action: &Action| {
+            let Action::Answer { answer, .. } = action else { return false };
+            matches!(answer, Answer::Failed(RedisError::Unconfirmed(_)))
+        };
+        assert_eq!(loss_of(&told).is_some(), is_known, "{told:?}");
+        assert_eq!(told.iter().any(unconfirmed), !is_known, "{told:?}");
+    }
+}

@@ -2,11 +2,10 @@
 -- acquire that is still under way.
 -- KEYS  1 lock  2 queue  3 waiters
 -- ARGV  1 token  2 lane  3 stamp (us)
--- reply {code, told, now us}
---       code  1 released  2 was over already  3 cancelled: not granted, as far as the server knows
---            -1 the lease had expired, nobody was granted since
---            -2 another was granted since
---            -3 as 3, but the last grant was another's: if this attempt was granted, that was since
+-- reply {code, told, now us, fence of the last grant or 0, with code 3 only}
+--       code  1 released  2 was over already  -1 the lease had expired, nobody was granted since
+--             3 nothing is held by it: it was not granted, or it was lost. Another was granted since
+--               if the last fence is greater than its own
 --       told  1 the next waiter was told  0 there is none  -1 done, but it could not be told
 local KEEP, FORGET = 86400000, 60000000   -- as in acquire
 local call, H, Q, W = redis.call, KEYS[1], KEYS[2], KEYS[3]
@@ -15,7 +14,7 @@ local t = call('TIME')
 local us = t[1] * 1000000 + t[2]
 local ms = (us - us % 1000) / 1000
 local h = call('HMGET', H, 't', 'x', 'w', lane)
-local till, mark, code, told = (h[2] or 0) + 0, (h[4] or 0) + 0, 2, 0
+local till, mark, code, told, last = (h[2] or 0) + 0, (h[4] or 0) + 0, 2, 0, nil
 local left = till - ms
 if h[1] == token and till > 0 then
   local over = string.format('-%d', math.max(stamp, us, mark, -mark))
@@ -39,9 +38,10 @@ else
     local _, _, leave = queue()
     told = leave(H, Q, W, token, ms, left <= 0)
   end
-  if h[1] == token then code = 2
-  elseif mark == stamp then code = -2
-  elseif math.abs(mark) < stamp then
+  if h[1] ~= token and (mark == stamp or math.abs(mark) < stamp) then
+    code, last = 3, (h[1] and call('HGET', H, 'n') or 0) + 0
+  end
+  if code == 3 and mark ~= stamp then
     -- As in acquire. Under a long, renewed lease there may be nothing but waits that are cancelled.
     if not h[4] then
       local some = redis.pcall('HRANDFIELD', H, 4, 'WITHVALUES')
@@ -51,8 +51,6 @@ else
     end
     call('HSET', H, lane, '-' .. ARGV[3])
     if call('PTTL', H) < KEEP then call('PEXPIRE', H, KEEP) end
-    -- Whoever was granted has a mark, until that is forgotten; the token of the last grant stays.
-    code = h[1] and -3 or 3
   end
 end
-return {code, told, us}
+return {code, told, us, last}

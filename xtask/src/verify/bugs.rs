@@ -569,6 +569,13 @@ pub const BUGS: &[Bug] = &[
         models: "manager/abandoned/",
     },
     Bug {
+        bug: "an entry becomes vacant while the manager goes",
+        file: TABLE,
+        right: "        for shard in &table.shards {\n            // In one hold of the latch: afterwards no entry becomes vacant any more.\n            let unreachable = shard.names.with(|names| {\n                let vacant: Vec<_> = iter::from_fn(|| names.take_vacant()).collect();",
+        wrong: "        table.free_vacant();\n        for shard in &table.shards {\n            let unreachable = shard.names.with(|names| {\n                let vacant = ();",
+        models: "manager/abandoned-at-once/",
+    },
+    Bug {
         bug: "a guard clears the record after it has given the permit back",
         file: ENTRY,
         right: "        self.holder.store(Holder::NOBODY.0, Relaxed);\n        self.gate.release(PERMIT);\n    }",
