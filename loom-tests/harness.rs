@@ -166,11 +166,6 @@ pub const CROWDED: &[Extent] = &[
     THREE_THREADS_AT_LENGTH,
 ];
 
-/// For where, without a budget, no preemption is one execution, and one preemption is hundreds of
-/// thousands.
-pub const WEAK_WITH_A_BUDGET: &[Extent] =
-    &[Extent { weak_without_budget: None, ..CROWDED[0] }, THREE_THREADS_AT_LENGTH];
-
 /// For three threads with two cycles each.
 pub const AT_LENGTH: &[Extent] = &[THREE_THREADS_AT_LENGTH];
 

@@ -11,7 +11,6 @@ use warded::{BaseLock, LockError, LockManager, LockOwner, ManagedLock, OwnedMana
 
 use crate::harness::{
     About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS, UNBOUNDED,
-    WEAK_WITH_A_BUDGET,
 };
 use crate::steps::{Data, beside, block_on, poll, poll_and_drop, soon, step, twice};
 
@@ -622,7 +621,7 @@ pub fn models(suite: &mut Suite) {
         2,
         "lock two, in opposite orders, twice each",
         "none",
-        WEAK_WITH_A_BUDGET,
+        THREE_THREADS,
         deadlock_twice,
     );
     add(

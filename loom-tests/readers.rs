@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warded::model::Pristine;
 use warded::{ReadWriteLock, UpgradableGuard, WriteGuard};
 
-use crate::harness::{
-    About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, TWO_THREADS, WEAK_WITH_A_BUDGET,
-};
+use crate::harness::{About, BESIDE_A_FUTURE, BUDGETS, CROWDED, Suite, THREE_THREADS, TWO_THREADS};
 use crate::steps::{
     CountingWaker, Protected, beside, block_on, poll, poll_and_drop, poll_with, soon, step, twice,
 };
@@ -511,7 +509,7 @@ pub fn models(suite: &mut Suite) {
         3,
         "read twice; write twice; write awaited twice",
         "none",
-        WEAK_WITH_A_BUDGET,
+        THREE_THREADS,
         reader_and_two_writers,
     );
     add(
@@ -691,7 +689,7 @@ pub fn models(suite: &mut Suite) {
         2,
         "upgradable, upgrade polled once, twice; write twice",
         "cancelled future",
-        WEAK_WITH_A_BUDGET,
+        THREE_THREADS,
         cancelled_upgrade_against_writer,
     );
     add(
