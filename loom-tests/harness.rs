@@ -73,18 +73,17 @@ pub enum Bound {
 #[derive(Clone, Copy)]
 pub struct Extent {
     tier: Tier,
-    /// `None`: not in this tier.
-    weak_without_budget: Option<Bound>,
+    weak_without_budget: Bound,
     weak: Bound,
     strong: Bound,
 }
 
 impl Extent {
-    fn bound(&self, budget: u16, loads: Loads) -> Option<Bound> {
+    fn bound(&self, budget: u16, loads: Loads) -> Bound {
         match (loads, budget) {
             (Loads::Weak, 0) => self.weak_without_budget,
-            (Loads::Weak, _) => Some(self.weak),
-            (Loads::Strong, _) => Some(self.strong),
+            (Loads::Weak, _) => self.weak,
+            (Loads::Strong, _) => self.strong,
         }
     }
 }
@@ -92,7 +91,7 @@ impl Extent {
 /// For models small enough to be explored to the end.
 pub const UNBOUNDED: &[Extent] = &[Extent {
     tier: Tier::Fast,
-    weak_without_budget: Some(Bound::None),
+    weak_without_budget: Bound::None,
     weak: Bound::None,
     strong: Bound::None,
 }];
@@ -104,13 +103,13 @@ pub const UNBOUNDED_AT_LENGTH: &[Extent] = &[Extent { tier: Tier::Full, ..UNBOUN
 pub const TWO_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Some(Bound::Preemptions(1)),
+        weak_without_budget: Bound::Preemptions(1),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(4),
     },
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Some(Bound::Preemptions(2)),
+        weak_without_budget: Bound::Preemptions(2),
         weak: Bound::Preemptions(3),
         strong: Bound::Preemptions(5),
     },
@@ -120,13 +119,13 @@ pub const TWO_THREADS: &[Extent] = &[
 pub const TWO_LOOKING_BACK: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Some(Bound::Preemptions(1)),
+        weak_without_budget: Bound::Preemptions(1),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(4),
     },
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Some(Bound::Preemptions(2)),
+        weak_without_budget: Bound::Preemptions(2),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(5),
     },
@@ -137,7 +136,7 @@ pub const BESIDE_A_FUTURE: &[Extent] = &[
     THREE_THREADS[0],
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Some(Bound::Preemptions(2)),
+        weak_without_budget: Bound::Preemptions(2),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(4),
     },
@@ -147,7 +146,7 @@ pub const BESIDE_A_FUTURE: &[Extent] = &[
 pub const THREE_THREADS: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Some(Bound::Preemptions(1)),
+        weak_without_budget: Bound::Preemptions(1),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
@@ -159,7 +158,7 @@ pub const THREE_THREADS: &[Extent] = &[
 pub const CROWDED: &[Extent] = &[
     Extent {
         tier: Tier::Fast,
-        weak_without_budget: Some(Bound::Preemptions(0)),
+        weak_without_budget: Bound::Preemptions(0),
         weak: Bound::Preemptions(1),
         strong: Bound::Preemptions(2),
     },
@@ -171,7 +170,7 @@ pub const AT_LENGTH: &[Extent] = &[THREE_THREADS_AT_LENGTH];
 
 const THREE_THREADS_AT_LENGTH: Extent = Extent {
     tier: Tier::Full,
-    weak_without_budget: Some(Bound::Preemptions(1)),
+    weak_without_budget: Bound::Preemptions(1),
     weak: Bound::Preemptions(2),
     strong: Bound::Preemptions(3),
 };
@@ -181,7 +180,7 @@ pub const PROGRAMS: &[Extent] = &[
     THREE_THREADS[0],
     Extent {
         tier: Tier::Full,
-        weak_without_budget: Some(Bound::Preemptions(2)),
+        weak_without_budget: Bound::Preemptions(2),
         weak: Bound::Preemptions(2),
         strong: Bound::Preemptions(3),
     },
@@ -253,7 +252,7 @@ impl Suite {
             for loads in [Loads::Weak, Loads::Strong] {
                 let mut covered = None;
                 for extent in extents {
-                    let Some(bound) = extent.bound(budget, loads) else { continue };
+                    let bound = extent.bound(budget, loads);
                     if covered.replace(bound) != Some(bound) {
                         let about = about.clone();
                         let variant = Variant { about, budget, loads, bound };

@@ -65,15 +65,16 @@ cargo xtask bench                                # everything, with Python's loc
   rows 0.77 to 0.97 and the short ones 0.9 to 1.6.
 - Two threads that pass a lock on without yielding keep all others out for time slices. So each yields \
   after sixteen times. With twice to eight times as many the throughput was the same within what runs \
-  differ by, and the longest waits grew. Counted for each lock instead of each thread, it was always the \
-  same one that yielded if the count was even, and the longest waits were 3 to 10 ms.
+  differ by, and the longest waits grew. Counted for each lock instead of each thread, \
+  the longest waits were 3 to 10 ms if the count was even, perhaps since it was always the same one \
+  that yielded then.
 - A lock's data come right after its word, so that one cache line moves when it is handed over. As long \
   as they began 64 bytes later, the long rows had 0.89 to 0.96 of std's throughput instead of 0.95 to \
   1.05, and sections that touched no data 1.0 to 1.16. The short rows went from 1.1 of parking_lot's to 1.3.
 - In a read-write lock it is the other way round: with the data next to the word, every reader that \
   comes or goes takes them away from the others. Apart from it, short rows with 1 % writes have 1.3 to 1.6 of \
   std's throughput instead of 0.96 to 1.24, and long ones 1.0 to 1.15 instead of 0.87 to 1.0. Half \
-  reads, half writes, and long sections have 0.81 to 0.86 of std's that way, and had 0.57 to 0.96 with \
+  reads, half writes, and long sections have 0.81 to 0.86 of std's that way, and had 0.57 to 0.98 with \
   one line; to have the data fetched while the word is, with the instruction that x86 has for it, gave \
   0.93 to 0.97. It is not done, since nothing portable says it (all these from runs of five to nine rounds, not recorded).
 - A bypass budget of 4096 is the smallest of those below that keeps the throughput with a hog. Without \

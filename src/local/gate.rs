@@ -41,8 +41,7 @@ use crate::wait::Patience;
 /// The state of a primitive.
 ///
 /// In this order, since what a hand-over changes stands at the end: a lock's data come next, and
-/// whoever enters has fetched them with the word. Another cache line would cost a lock that is
-/// handed over as much again.
+/// whoever enters has mostly fetched them with the word.
 #[repr(C)]
 pub(crate) struct Gate {
     ends: UnsafeCell<Ends>,

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 /// For how long waiters saw the permits taken before they entered, on the average of the last few:
-/// what the next ones go by.
+/// what the next ones go by. It pairs with nothing: whatever value is seen is a good one.
 pub(crate) struct Pace(AtomicU8);
 
 impl Pace {
