@@ -22,7 +22,7 @@ pub(crate) async fn lock_all(
         one_slot(locks)?;
     }
     let terms = Terms::all(locks.iter().map(|lock| lock.terms().clone()).collect());
-    match source.ask(|ask| Event::Lock { ask, terms, patience })?.await {
+    match source.ask(|ask| Event::Lock { ask, terms, patience }).await? {
         Outcome::Granted(grants) => {
             Ok(Some(locks.iter().zip(grants).map(|(lock, grant)| lock.guard(grant)).collect()))
         }

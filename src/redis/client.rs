@@ -604,6 +604,11 @@ impl Client {
         self.asks.is_empty() && self.calls.is_empty()
     }
 
+    /// How many requests are not answered.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     /// When to come back with a [`Event::Tick`] at the latest.
     pub(crate) fn due(&mut self) -> Option<Moment> {
         while self.sendings.front().is_some_and(|&(at, call)| !self.awaits(call, at)) {

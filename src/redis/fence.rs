@@ -139,7 +139,7 @@ impl FencedKey {
         value: impl Into<Vec<u8>>,
     ) -> Result<bool, RedisError> {
         let (key, value) = (self.key.clone(), value.into().into());
-        match self.source.ask(|ask| Event::Write { ask, key, fence, value })?.await {
+        match self.source.ask(|ask| Event::Write { ask, key, fence, value }).await? {
             Outcome::Other(Answer::Written(written)) => Ok(written),
             other => Err(failure(other)),
         }
@@ -159,7 +159,7 @@ impl FencedKey {
     /// As [`read`](Self::read).
     pub async fn read_async(&self) -> Result<Option<(u64, Vec<u8>)>, RedisError> {
         let key = self.key.clone();
-        match self.source.ask(|ask| Event::Read { ask, key })?.await {
+        match self.source.ask(|ask| Event::Read { ask, key }).await? {
             Outcome::Other(Answer::Read(value)) => Ok(value),
             other => Err(failure(other)),
         }

@@ -157,9 +157,8 @@ impl RedisGuard {
     pub async fn release_async(mut self) -> Result<(), RedisError> {
         self.grant.cell.end();
         let hold = self.grant.hold;
-        let asked = self.source.ask(|ask| Event::Release { hold, ask: Some(ask) })?;
         self.disowned = true;
-        match asked.await {
+        match self.source.ask(|ask| Event::Release { hold, ask: Some(ask) }).await? {
             Outcome::Other(Answer::Released) => Ok(()),
             other => Err(failure(other)),
         }
@@ -282,7 +281,7 @@ impl Handle {
             return Err(RedisError::option("more", why));
         }
         let hold = self.hold;
-        match self.source.ask(|ask| Event::Extend { hold, ask, more })?.await {
+        match self.source.ask(|ask| Event::Extend { hold, ask, more }).await? {
             Outcome::Other(Answer::Extended) => Ok(()),
             other => Err(failure(other)),
         }

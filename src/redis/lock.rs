@@ -220,8 +220,8 @@ impl RedisLock {
     pub async fn take_over_async(&self, handover: Handover) -> Result<RedisGuard, RedisError> {
         let terms = self.terms.clone();
         let passed = handover.passed;
-        let asked = self.inner.source.ask(|ask| Event::TakeOver { ask, terms, passed })?;
-        match self.outcome(asked.await)? {
+        let asked = self.inner.source.ask(|ask| Event::TakeOver { ask, terms, passed });
+        match self.outcome(asked.await?)? {
             Some(held) => Ok(held),
             None => Err(failure(Outcome::Gone)),
         }
@@ -359,8 +359,8 @@ impl RedisLock {
 
     pub(crate) async fn take(&self, patience: Patience) -> Result<Option<RedisGuard>, RedisError> {
         let terms = self.terms.clone();
-        let asked = self.inner.source.ask(|ask| Event::Lock { ask, terms, patience })?;
-        self.outcome(asked.await)
+        let asked = self.inner.source.ask(|ask| Event::Lock { ask, terms, patience });
+        self.outcome(asked.await?)
     }
 
     fn outcome(&self, outcome: Outcome) -> Result<Option<RedisGuard>, RedisError> {
@@ -379,7 +379,7 @@ impl RedisLock {
 
     async fn status(&self) -> Result<Status, RedisError> {
         let terms = self.terms.clone();
-        match self.inner.source.ask(|ask| Event::Status { ask, terms })?.await {
+        match self.inner.source.ask(|ask| Event::Status { ask, terms }).await? {
             Outcome::Other(Answer::Status(status)) => Ok(status),
             other => Err(failure(other)),
         }

@@ -74,7 +74,7 @@ impl RedisSource {
             clock_offset_ms = held.fence() as i64 / 1_000 - ours.as_millis() as i64;
             held.release_async().await?;
         }
-        let text = match self.ask(|ask| Event::Info { ask })?.await {
+        let text = match self.ask(|ask| Event::Info { ask }).await? {
             Outcome::Other(Answer::Info(text)) => text,
             other => return Err(failure(other)),
         };

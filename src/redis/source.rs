@@ -1,8 +1,10 @@
 //! A server to lock on: the handle that owns connections, the driver and the channel.
 
+use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,14 +13,14 @@ use std::time::Duration;
 
 use super::client::{Answer, AskId, Event, Temper};
 use super::driver::slot::{Grant, Open, Outcome, Slot, wait};
-use super::driver::{self, Crew, Message, RedisServer, Setup};
+use super::driver::{self, Handle, Message, RedisServer, Setup};
 use super::error::RedisError;
 
 /// A Redis server to lock on, with the connections to it.
 ///
-/// A source is a handle: clones share two connections (one for commands, one for wake-ups, which is
-/// made when somebody waits first), one thread and one pub/sub channel, however many locks are made
-/// from it. Sources that are made separately share nothing, also for the same `redis::Client`. So
+/// A source is a handle: clones share three connections (two for commands, of which one is for a
+/// request that is alone, and one for wake-ups, which is made when somebody waits first), one thread
+/// and one pub/sub channel, however many locks are made from it. Sources that are made separately share nothing, also for the same `redis::Client`. So
 /// make one a server and pass clones of it around; a [`RedisLock`](crate::RedisLock) that is made
 /// from a `redis::Client` has a source of its own.
 ///
@@ -52,7 +54,7 @@ pub struct RedisSource {
 
 struct Inner {
     setup: Setup,
-    crew: OnceLock<Crew>,
+    driver: OnceLock<Handle>,
     /// Held by whoever starts the driver. What could not be started is tried again the next time.
     starting: Mutex<()>,
     last_ask: AtomicU64,
@@ -60,8 +62,8 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(crew) = self.crew.take() {
-            crew.close();
+        if let Some(driver) = self.driver.take() {
+            driver.close();
         }
     }
 }
@@ -133,7 +135,7 @@ impl RedisSource {
 
     /// As [`flush_async`](Self::flush_async); says how many releases were under way.
     pub(crate) async fn settle(&self) -> Result<usize, RedisError> {
-        match self.ask(|ask| Event::Flush { ask })?.await {
+        match self.ask(|ask| Event::Flush { ask }).await? {
             Outcome::Other(Answer::Flushed(releases)) => Ok(releases),
             other => Err(failure(other)),
         }
@@ -144,20 +146,31 @@ impl RedisSource {
         self.inner.setup.server.is_cluster()
     }
 
-    /// Asks the driver; the event is made for the question's number.
-    pub(crate) fn ask(&self, event: impl FnOnce(AskId) -> Event) -> Result<Asking, RedisError> {
-        let crew = self.crew()?;
+    /// Asks the driver; the event is made for the question's number. That happens in the first poll; if
+    /// it is dropped after that, the question is taken back, with all that comes of it.
+    pub(crate) async fn ask(
+        &self,
+        event: impl FnOnce(AskId) -> Event,
+    ) -> Result<Outcome, RedisError> {
+        let driver = self.driver()?;
         let ask = self.inner.last_ask.fetch_add(1, Ordering::Relaxed) + 1;
         let slot = Slot::new();
         let message = Message::Ask { ask, slot: Open(slot.clone()), event: event(ask) };
-        crew.send(message).map_err(|_| gone())?;
-        Ok(Asking { source: self.clone(), ask, slot, done: false })
+        let mut message = Some(message);
+        let gives_way = AT_ONCE.get() >= MOST_AT_ONCE;
+        let asking = Asking { source: self, ask, slot, gives_way, done: false };
+        let asked = poll_fn(|cx| {
+            let message = message.take().expect("it is asked once");
+            Poll::Ready(driver.ask(message, cx.waker()))
+        });
+        asked.await.map_err(|_| gone())?;
+        Ok(asking.await)
     }
 
     /// Tells the driver. It is gone only if it broke, and then nobody is left who could be told.
     pub(crate) fn tell(&self, event: Event) {
-        if let Ok(crew) = self.crew() {
-            let _ = crew.send(Message::Tell(event));
+        if let Ok(driver) = self.driver() {
+            let _ = driver.send(Message::Tell(event));
         }
     }
 
@@ -165,25 +178,25 @@ impl RedisSource {
     pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
         // The last handle may be dropped with the future, but not while this thread leads.
         let source = self.clone();
-        match source.crew() {
-            Ok(crew) => crew.lead(future),
+        match source.driver() {
+            Ok(driver) => driver.lead(future),
             // So will the future be told.
             Err(_) => wait(future),
         }
     }
 
-    fn crew(&self) -> Result<&Crew, RedisError> {
-        let Inner { setup, crew, starting, .. } = &*self.inner;
-        if let Some(crew) = crew.get() {
-            return Ok(crew);
+    fn driver(&self) -> Result<&Handle, RedisError> {
+        let Inner { setup, driver, starting, .. } = &*self.inner;
+        if let Some(driver) = driver.get() {
+            return Ok(driver);
         }
         let _starting = starting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(crew) = crew.get() {
-            return Ok(crew);
+        if let Some(driver) = driver.get() {
+            return Ok(driver);
         }
         let started = driver::start(setup.clone());
         let started = started.map_err(|error| RedisError::Driver(Arc::new(error)))?;
-        Ok(crew.get_or_init(|| started))
+        Ok(driver.get_or_init(|| started))
     }
 }
 
@@ -199,26 +212,43 @@ pub(crate) fn failure(outcome: Outcome) -> RedisError {
     }
 }
 
-/// A question that is under way. Dropping it takes it back, with all that comes of it.
+/// After so many answers that were there at once, whoever asks gives way to others: it may be a task
+/// that would never be pending else, on a thread that has more of them.
+const MOST_AT_ONCE: u32 = 16;
+
+thread_local! {
+    /// How many answers were there at once on this thread, since one was not.
+    static AT_ONCE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A question that is under way. Dropping it takes it back.
 #[must_use]
-pub(crate) struct Asking {
-    source: RedisSource,
+struct Asking<'a> {
+    source: &'a RedisSource,
     ask: AskId,
     slot: Arc<Slot>,
+    /// Whether others are to have their turn before the answer is looked at.
+    gives_way: bool,
     done: bool,
 }
 
-impl Future for Asking {
+impl Future for Asking<'_> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if mem::take(&mut self.gives_way) {
+            AT_ONCE.set(0);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let polled = self.slot.poll(cx);
+        AT_ONCE.set(if polled.is_ready() { AT_ONCE.get() + 1 } else { 0 });
         self.done |= polled.is_ready();
         polled
     }
 }
 
-impl Drop for Asking {
+impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if self.done {
             return;
@@ -304,8 +334,8 @@ impl RedisSourceBuilder {
             connect_timeout: self.connect_timeout,
             prefix: self.channel_prefix,
         };
-        let (crew, starting) = (OnceLock::new(), Mutex::default());
-        let inner = Inner { setup, crew, starting, last_ask: AtomicU64::new(0) };
+        let (driver, starting) = (OnceLock::new(), Mutex::default());
+        let inner = Inner { setup, driver, starting, last_ask: AtomicU64::new(0) };
         RedisSource { inner: Arc::new(inner) }
     }
 }

@@ -30,8 +30,8 @@ pub(crate) async fn sweep(
     let mut total = Total::default();
     let mut next = Some(Place::default());
     while let Some(from) = next {
-        let scan = source.ask(|ask| Event::Scan { ask, pattern: pattern.clone(), from })?;
-        let found = match scan.await {
+        let scan = source.ask(|ask| Event::Scan { ask, pattern: pattern.clone(), from });
+        let found = match scan.await? {
             Outcome::Other(Answer::Scanned { keys, next: more }) => {
                 next = more;
                 keys
@@ -41,8 +41,8 @@ pub(crate) async fn sweep(
         // A lock and its queue are two keys of one name.
         let found: BTreeSet<Keys> = found.iter().filter_map(|key| Keys::of(prefix, key)).collect();
         let sweeps = found.into_iter().map(|keys| source.ask(|ask| Event::Sweep { ask, keys }));
-        for swept in join_all(sweeps.collect::<Result<Vec<_>, _>>()?).await {
-            match swept {
+        for swept in join_all(sweeps).await {
+            match swept? {
                 Outcome::Other(Answer::Swept(swept)) => {
                     total.locks += usize::from(swept.lock);
                     total.waiters += swept.waiters;

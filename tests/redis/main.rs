@@ -2,6 +2,7 @@
 //! breaks what lies between.
 #![cfg(all(not(loom), feature = "redis"))]
 
+mod alone;
 mod cluster;
 mod errors;
 mod failures;

@@ -52,6 +52,9 @@ struct Scope {
     unheard: u32,
     /// Parts in a thousand by which the second client's clock is faster.
     rate: i64,
+    /// Which requests of those that are alone go beside the link, on another connection: the first
+    /// one by the lowest bit, and so on.
+    express: u32,
     max_hold: Option<Duration>,
 }
 
@@ -64,32 +67,57 @@ const PLAIN: Scope = Scope {
     copies: 0,
     unheard: 0,
     rate: 0,
+    express: 0,
     max_hold: None,
 };
 
 const TTL: Duration = Duration::from_millis(600);
+
+/// Which of a client's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Link,
+    Express,
+}
+
+const WAYS: [Way; 2] = [Way::Link, Way::Express];
+
+/// What is under way on a connection, where requests and answers stay in order.
+#[derive(Debug, Default)]
+struct Connection {
+    requests: VecDeque<(CallId, Request)>,
+    answers: VecDeque<(CallId, Result<Reply, RedisError>)>,
+}
+
+impl Connection {
+    fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.answers.is_empty()
+    }
+}
 
 /// What can happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
     /// The caller of this client goes on.
     Call(usize),
-    /// The next request of this client reaches the server.
-    Arrive(usize),
-    /// The next answer reaches this client.
-    Return(usize),
+    /// The next request of this client reaches the server, on this connection.
+    Arrive(usize, Way),
+    /// The next answer reaches this client, on this connection.
+    Return(usize, Way),
+    /// The connection that is being made stands.
+    Up(usize),
     /// A message of the server reaches this client.
     Hear(usize),
     /// A message of the server is lost.
     Miss(usize),
     /// The subscription of this client stands.
     Listening(usize),
-    /// The connection of this client breaks, and what is under way is lost.
+    /// The connections of this client break, and what is under way is lost.
     Break(usize),
-    /// The same, but its next request arrives all the same, some time.
-    BreakLate(usize),
-    /// The next request of this client will arrive twice.
-    Copy(usize),
+    /// The same, but its next request on this one arrives all the same, some time.
+    BreakLate(usize, Way),
+    /// The next request of this client on this connection will arrive twice.
+    Copy(usize, Way),
     /// A copy reaches the server.
     Ghost(usize),
     /// This client looks at its timers, one of which is due.
@@ -115,9 +143,9 @@ struct Node {
     program: &'static [Step],
     ask: Option<AskId>,
     held: Vec<Held>,
-    /// Requests and answers stay in order on a connection.
-    requests: VecDeque<(CallId, Request)>,
-    answers: VecDeque<(CallId, Result<Reply, RedisError>)>,
+    connections: [Connection; 2],
+    /// How many requests have been alone.
+    alone: u32,
     /// Whether a connection is being made, and since when.
     connecting: Option<Moment>,
     subscribing: bool,
@@ -183,8 +211,8 @@ impl World {
                 program: scope.programs[number],
                 ask: None,
                 held: Vec::new(),
-                requests: VecDeque::new(),
-                answers: VecDeque::new(),
+                connections: Default::default(),
+                alone: 0,
                 connecting: None,
                 subscribing: false,
                 listening: false,
@@ -217,19 +245,32 @@ impl World {
         let mut actions = Vec::new();
         let now = self.nodes[node].clock(self.now);
         self.nodes[node].client.on(now, event, &mut actions);
-        actions.into_iter().for_each(|action| self.act(node, action));
+        let sends = actions.iter().filter(|action| matches!(action, Action::Send { .. })).count();
+        let Node { client, connections, .. } = &self.nodes[node];
+        // As the driver has it.
+        let is_alone = client.calls() == sends && connections[Way::Express as usize].is_idle();
+        let mut way = Way::Link;
+        if is_alone && sends > 0 {
+            let node = &mut self.nodes[node];
+            if self.scope.express.rotate_right(node.alone) & 1 == 1 {
+                way = Way::Express;
+            }
+            node.alone += 1;
+        }
+        actions.into_iter().for_each(|action| self.act(node, action, way));
     }
 
-    fn act(&mut self, number: usize, action: Action) {
+    fn act(&mut self, number: usize, action: Action, way: Way) {
         let now = self.now;
         let node = &mut self.nodes[number];
         match action {
             Action::Connect => {
-                node.requests.clear();
-                node.answers.clear();
+                node.connections = Default::default();
                 node.connecting = Some(node.clock(now));
             }
-            Action::Send { call, request } => node.requests.push_back((call, request)),
+            Action::Send { call, request } => {
+                node.connections[way as usize].requests.push_back((call, request));
+            }
             Action::Break { .. } => self.disconnect(number),
             Action::Listen => {
                 node.listening = false;
@@ -269,8 +310,7 @@ impl World {
     }
 
     fn disconnect(&mut self, node: usize) {
-        self.nodes[node].requests.clear();
-        self.nodes[node].answers.clear();
+        self.nodes[node].connections = Default::default();
         self.nodes[node].connecting = None;
         self.tell(node, Event::Down { failure: RedisError::Timeout { after: Duration::ZERO } });
     }
@@ -337,25 +377,29 @@ impl World {
                     node.ask.is_none() && node.held.is_empty()
                 }
             };
+            let can_break =
+                self.scope.breaks > 0 && !node.connections.iter().all(Connection::is_idle);
             let possible = [
                 (Choice::Call(number), goes_on),
-                (Choice::Arrive(number), !node.requests.is_empty()),
-                (Choice::Return(number), !node.answers.is_empty() || node.connecting.is_some()),
+                (Choice::Up(number), node.connecting.is_some()),
                 (Choice::Hear(number), !node.told.is_empty()),
                 (Choice::Miss(number), !node.told.is_empty() && self.scope.unheard > 0),
                 (Choice::Listening(number), node.subscribing),
-                (
-                    Choice::Break(number),
-                    self.scope.breaks > 0 && !(node.requests.is_empty() && node.answers.is_empty()),
-                ),
-                (
-                    Choice::BreakLate(number),
-                    self.scope.breaks > 0 && self.scope.copies > 0 && !node.requests.is_empty(),
-                ),
-                (Choice::Copy(number), self.scope.copies > 0 && !node.requests.is_empty()),
+                (Choice::Break(number), can_break),
                 (Choice::Tick(number), node.client.due().is_some_and(|due| due <= now)),
             ];
             choices.extend(possible.iter().filter(|(_, is)| *is).map(|(choice, _)| *choice));
+            for way in WAYS {
+                let Connection { requests, answers } = &node.connections[way as usize];
+                let copies = self.scope.copies > 0 && !requests.is_empty();
+                let possible = [
+                    (Choice::Arrive(number, way), !requests.is_empty()),
+                    (Choice::Return(number, way), !answers.is_empty()),
+                    (Choice::BreakLate(number, way), copies && self.scope.breaks > 0),
+                    (Choice::Copy(number, way), copies),
+                ];
+                choices.extend(possible.iter().filter(|(_, is)| *is).map(|(choice, _)| *choice));
+            }
         }
         choices.extend((0..self.ghosts.len()).map(Choice::Ghost));
         if self.scope.jumps > 0 {
@@ -367,21 +411,22 @@ impl World {
     fn take(&mut self, choice: Choice) {
         match choice {
             Choice::Call(node) => self.call(node),
-            Choice::Arrive(node) => {
-                let (call, request) = self.nodes[node].requests.pop_front().expect("a request");
+            Choice::Arrive(node, way) => {
+                let connection = &mut self.nodes[node].connections[way as usize];
+                let (call, request) = connection.requests.pop_front().expect("a request");
                 let reply = self.execute(node, &request);
-                self.nodes[node].answers.push_back((call, reply));
+                self.nodes[node].connections[way as usize].answers.push_back((call, reply));
             }
-            Choice::Return(node) => match self.nodes[node].connecting.take() {
-                Some(sent) => {
-                    let server = self.server_us();
-                    self.tell(node, Event::Up { node: 0, server, sent });
-                }
-                None => {
-                    let (call, reply) = self.nodes[node].answers.pop_front().expect("an answer");
-                    self.tell(node, Event::Reply { call, node: 0, reply });
-                }
-            },
+            Choice::Return(node, way) => {
+                let connection = &mut self.nodes[node].connections[way as usize];
+                let (call, reply) = connection.answers.pop_front().expect("an answer");
+                self.tell(node, Event::Reply { call, node: 0, reply });
+            }
+            Choice::Up(node) => {
+                let sent = self.nodes[node].connecting.take().expect("it is being made");
+                let server = self.server_us();
+                self.tell(node, Event::Up { node: 0, server, sent });
+            }
             Choice::Hear(node) => {
                 let token = self.nodes[node].told.pop_front().expect("a message");
                 self.tell(node, Event::Told { token });
@@ -399,12 +444,12 @@ impl World {
                 self.scope.breaks -= 1;
                 self.disconnect(node);
             }
-            Choice::BreakLate(node) => {
+            Choice::BreakLate(node, way) => {
                 self.scope.breaks -= 1;
-                self.copy(node);
+                self.copy(node, way);
                 self.disconnect(node);
             }
-            Choice::Copy(node) => self.copy(node),
+            Choice::Copy(node, way) => self.copy(node, way),
             Choice::Ghost(index) => {
                 let (node, request) = self.ghosts.remove(index);
                 // Nobody waits for the answer.
@@ -419,9 +464,10 @@ impl World {
         self.check();
     }
 
-    fn copy(&mut self, node: usize) {
+    fn copy(&mut self, node: usize, way: Way) {
         self.scope.copies -= 1;
-        let (_, request) = self.nodes[node].requests.front().expect("a request").clone();
+        let connection = &self.nodes[node].connections[way as usize];
+        let (_, request) = connection.requests.front().expect("a request").clone();
         self.ghosts.push((node, request));
     }
 
@@ -527,9 +573,9 @@ impl World {
         self.server.dump().hash(&mut hasher);
         for node in &self.nodes {
             let held = node.held.iter().map(|held| (held.hold, held.valid_until.0));
-            (node.program.len(), node.ask, held.collect::<Vec<_>>()).hash(&mut hasher);
+            (node.program.len(), node.ask, node.alone, held.collect::<Vec<_>>()).hash(&mut hasher);
             (node.subscribing, node.listening, &node.told).hash(&mut hasher);
-            format!("{:?}{:?}{:?}", node.requests, node.answers, node.connecting).hash(&mut hasher);
+            format!("{:?}{:?}", node.connections, node.connecting).hash(&mut hasher);
             let client = &node.client;
             format!(
                 "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
@@ -664,6 +710,25 @@ scopes! {
     a_clock_that_is_slow: [&[Try, Release], &[Try]], Scope { rate: -9, ..PLAIN };
 }
 
+// What is alone goes beside the link, where what follows may pass it.
+scopes! {
+    two_lockers_by_express: [&[Lock, Release], &[Lock, Release]], EXPRESS;
+    a_try_that_is_called_off_by_express: [&[Try, Abandon], &[Try]], Scope { copies: 1, ..EXPRESS };
+    a_wait_that_is_called_off_by_express: [&[Lock, Abandon], &[Lock]], EXPRESS;
+    tries_that_follow_one_another: [&[Try, Abandon, Try], &[Try]], EXPRESS;
+    tries_that_follow_one_another_by_turns: [&[Try, Abandon, Try], &[Try]], BY_TURNS;
+    a_request_that_arrives_after_its_connection_broke: [&[Try], &[Try]], LATE;
+    a_request_that_arrives_after_its_express_broke: [&[Try], &[Try]], Scope { express: ALL, ..LATE };
+    a_connection_that_breaks_by_express: [&[Try, Release], &[Try]], Scope { breaks: 1, ..EXPRESS };
+    a_lease_that_is_extended_by_express: [&[Try, Extend, Abandon], &[Try]], EXPRESS;
+    several_names_by_express: [&[Try, Abandon], &[Lock]], Scope { express: ALL, ..BOTH_AND_ONE };
+}
+
+/// Which is as many as there are in any scope.
+const ALL: u32 = u32::MAX;
+const EXPRESS: Scope = Scope { express: ALL, ..PLAIN };
+const BY_TURNS: Scope = Scope { express: 0xAAAA_AAAA, ..PLAIN };
+const LATE: Scope = Scope { breaks: 1, copies: 1, ..PLAIN };
 const RENEWED: Scope = Scope { max_hold: Some(Duration::from_secs(2)), ..PLAIN };
 /// The one wants two names, the other that of them which is not the first.
 const BOTH_AND_ONE: Scope = Scope { names: [&["x", "y"], &["y"]], ..PLAIN };

@@ -96,7 +96,7 @@ impl Cluster {
                         waker: AtomicWaker::new(),
                     };
                     let link = Link::Cluster(Arc::new(cluster));
-                    return Ok(Found { link, node, time, sent });
+                    return Ok(Found { link, client: None, node, time, sent });
                 }
                 Err(error) => failure = error,
             }

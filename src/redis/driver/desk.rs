@@ -43,6 +43,8 @@ struct State {
     driver: Option<Waker>,
     /// Whether something is under way that must not be left alone.
     busy: bool,
+    /// Whether a connection is being made, which must not be left alone either.
+    linking: bool,
     /// When the driver wants to look again.
     due: Option<Moment>,
     /// Whether somebody leads, or will as soon as the keeper goes to sleep.
@@ -71,9 +73,13 @@ impl Default for Keeper {
 }
 
 impl State {
+    fn is_busy(&self) -> bool {
+        self.busy || self.linking
+    }
+
     /// Whether the keeper has to drive.
     fn is_needed(&self) -> bool {
-        !self.led && !self.gone && (self.busy || !self.inbox.is_empty())
+        !self.led && !self.gone && (self.is_busy() || !self.inbox.is_empty())
     }
 
     /// Whether the driver wanted to look by now, and has not.
@@ -90,8 +96,9 @@ impl State {
 
     /// What wakes a keeper that is awake for nothing.
     fn send_to_bed(&mut self) -> Option<Waker> {
+        let idle = self.led || !self.is_busy();
         match &mut self.keeper {
-            Keeper::Awake(waker) if self.led || !self.busy => waker.take(),
+            Keeper::Awake(waker) if idle => waker.take(),
             _ => None,
         }
     }
@@ -103,7 +110,7 @@ impl Desk {
     }
 
     /// Leaves a message. Given back if there is no driver any more.
-    fn send(&self, message: Message) -> Result<(), Message> {
+    pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         let mut state = self.state();
         if state.gone {
             return Err(message);
@@ -134,9 +141,9 @@ impl Desk {
     }
 
     /// The driver says what it is about, before it waits for something to happen.
-    pub(super) fn rest(&self, busy: bool, due: Option<Moment>) {
+    pub(super) fn rest(&self, busy: bool, linking: bool, due: Option<Moment>) {
         let mut state = self.state();
-        (state.busy, state.due) = (busy, due);
+        (state.busy, state.linking, state.due) = (busy, linking, due);
         let keeper = state.send_to_bed();
         drop(state);
         if let Some(keeper) = keeper {
@@ -144,10 +151,38 @@ impl Desk {
         }
     }
 
+    /// What was left for the driver, for somebody who does its work meanwhile.
+    pub(super) fn take(&self) -> Vec<Message> {
+        mem::take(&mut self.state().inbox)
+    }
+
+    /// Somebody who has done the driver's work says what is left of it: whether there is some to be
+    /// done now, and when to look again.
+    pub(super) fn resume(&self, busy: bool, now: bool, due: Option<Moment>) {
+        let mut state = self.state();
+        state.busy = busy;
+        state.asked |= now && !LEADS.get();
+        let is_earlier = due.is_some_and(|due| state.due.is_none_or(|known| due < known));
+        if is_earlier {
+            state.due = due;
+        }
+        // Its alarm is set for later.
+        let driver = (now || is_earlier).then(|| state.driver.take()).flatten();
+        let ring = state.must_ring();
+        let keeper = state.send_to_bed();
+        drop(state);
+        for waker in [driver, keeper].into_iter().flatten() {
+            waker.wake();
+        }
+        if ring {
+            self.bell.notify_one();
+        }
+    }
+
     /// The driver has ended. What it was not given is dropped.
     pub(super) fn leave(&self) {
         let mut state = self.state();
-        (state.gone, state.busy, state.due) = (true, false, None);
+        (state.gone, state.busy, state.linking, state.due) = (true, false, false, None);
         let left = (mem::take(&mut state.inbox), state.driver.take());
         let keeper = state.send_to_bed();
         drop(state);
@@ -338,7 +373,7 @@ mod tests {
             let mut look = None;
             while !(closed && open.is_empty()) {
                 let next = open.iter().map(|(at, _)| *at).chain(look).min();
-                self.desk.rest(!open.is_empty(), next);
+                self.desk.rest(!open.is_empty(), false, next);
                 let alarm = async {
                     match next {
                         Some(next) => tokio::time::sleep(next.since(clock::now())).await,
@@ -369,7 +404,7 @@ mod tests {
                     self.counts.looks.fetch_add(1, Ordering::Relaxed);
                 }
                 for (_, slot) in open.extract_if(.., |(at, _)| *at <= now) {
-                    slot.0.fill(Outcome::Gone);
+                    drop(slot);
                 }
             }
             self.desk.leave();

@@ -50,6 +50,8 @@ impl From<SentinelClient> for RedisServer {
 /// What was connected to, and one server's time in µs, asked for at `sent`.
 pub(crate) struct Found {
     pub(crate) link: Link,
+    /// Of the server, if there is only one.
+    pub(crate) client: Option<Client>,
     pub(crate) node: NodeId,
     pub(crate) time: u64,
     pub(crate) sent: Moment,
@@ -99,7 +101,8 @@ impl RedisServer {
             let mut connection = connect(&client).await?;
             let sent = clock::now();
             let time = time(&mut connection).await?;
-            Ok(Found { link: Link::One(connection), node: 0, time, sent })
+            let link = Link::One(connection);
+            Ok(Found { link, client: Some(client.clone()), node: 0, time, sent })
         };
         in_time(within, connecting).await
     }

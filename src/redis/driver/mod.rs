@@ -8,17 +8,20 @@
 pub(crate) mod cell;
 pub(crate) mod clock;
 mod cluster;
+mod core;
 mod desk;
+mod express;
 mod link;
 mod outside;
 pub(crate) mod slot;
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -27,17 +30,14 @@ use futures_util::stream::FuturesUnordered;
 use redis::aio::PubSubStream;
 use tokio::time::Sleep;
 
-use self::cell::Cell;
-pub(crate) use self::desk::Crew;
-use self::desk::Desk;
+use self::core::{Core, Later, Task};
+use self::desk::{Crew, Desk};
+use self::express::{Express, MOST_REQUESTS};
 pub use self::link::RedisServer;
 use self::link::{BATCH, Found, Link};
-use self::outside::contain;
-use self::slot::{Grant, Open, Outcome};
-use super::client::{
-    Action, Answer, AskId, CallId, Client, Event, Granted, HoldId, NodeId, Reply, Request, Temper,
-};
-use super::error::{Loss, RedisError};
+use self::slot::Open;
+use super::client::{AskId, CallId, Client, Event, NodeId, Reply, Temper};
+use super::error::RedisError;
 use super::lease::Moment;
 
 /// A sleep longer than this is cut while there are holds: the runtime's timers stand still during
@@ -64,8 +64,60 @@ pub(crate) struct Setup {
     pub(crate) prefix: String,
 }
 
+/// A driver as those see it who use it.
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    crew: Crew,
+}
+
+/// What the driver shares with those who ask.
+struct Shared {
+    core: Mutex<Core>,
+    /// Whether the driver waits for the core, which nobody else takes then: a thread that asks again
+    /// and again would let it wait for long.
+    is_wanted: AtomicBool,
+}
+
+impl Handle {
+    /// Asks, from somebody whom this waker wakes. The message is given back if there is no driver any
+    /// more.
+    pub(crate) fn ask(&self, message: Message, asker: &Waker) -> Result<(), Message> {
+        let mut left = Some(message);
+        let asked = panic::catch_unwind(AssertUnwindSafe(|| {
+            // Relaxed: a hint. What is decided is decided under the lock.
+            if self.shared.is_wanted.load(Ordering::Relaxed) {
+                return Later::default();
+            }
+            let Ok(mut core) = self.shared.core.try_lock() else { return Later::default() };
+            core.ask(&self.crew.desk, &mut left, asker)
+        }));
+        // A panic is a mistake of ours. It has poisoned the core, and the driver ends when it sees that.
+        let later = asked.unwrap_or_else(|_| {
+            left = Some(left.take().unwrap_or(Message::Tell(Event::Tick)));
+            Later::default()
+        });
+        later.run();
+        left.map_or(Ok(()), |message| self.send(message))
+    }
+
+    /// Leaves a message. Given back if there is no driver any more.
+    pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
+        self.crew.send(message)
+    }
+
+    /// Waits for a future that asks this driver, on this thread, and leads meanwhile if it can.
+    pub(crate) fn lead<F: Future>(&self, future: F) -> F::Output {
+        self.crew.lead(future)
+    }
+
+    /// Nobody will use it any more. What is under way is brought to its end.
+    pub(crate) fn close(self) {
+        self.crew.close();
+    }
+}
+
 /// Starts a driver and its keeper, who end when it is closed and everything is cleaned up.
-pub(crate) fn start(setup: Setup) -> io::Result<Crew> {
+pub(crate) fn start(setup: Setup) -> io::Result<Handle> {
     let [id] = random()?;
     let id = format!("{id:032x}");
     let channel: Arc<str> = format!("{}:c:{id}", setup.prefix).into();
@@ -73,17 +125,17 @@ pub(crate) fn start(setup: Setup) -> io::Result<Crew> {
     let client = Client::new(id[..16].to_owned(), setup.temper, Box::new(entropy()?));
     let desk = Arc::new(Desk::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let core = Mutex::new(Core::new(client, channel.clone()));
+    let shared = Arc::new(Shared { core, is_wanted: AtomicBool::new(false) });
     let driver = Driver {
-        client,
+        shared: shared.clone(),
         setup,
         channel,
-        slots: HashMap::new(),
-        cells: HashMap::new(),
         desk: desk.clone(),
-        closed: false,
         connecting: None,
         link: None,
-        outbox: Vec::new(),
+        client: None,
+        boarding: None,
         asked: FuturesUnordered::new(),
         subscribing: None,
         subscription: None,
@@ -95,7 +147,7 @@ pub(crate) fn start(setup: Setup) -> io::Result<Crew> {
     let keeper =
         thread::Builder::new().name("warded-redis".to_owned()).spawn(move || keeper.keep());
     match keeper {
-        Ok(_) => Ok(Crew { desk, runtime }),
+        Ok(_) => Ok(Handle { shared, crew: Crew { desk, runtime } }),
         Err(error) => {
             // A task must not drop a runtime in the usual way, and the caller may be one.
             Arc::into_inner(runtime)
@@ -131,27 +183,25 @@ fn entropy() -> io::Result<impl FnMut() -> u128 + Send> {
 }
 
 type Connected = Result<Found, RedisError>;
-type Later<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
-/// The answers to requests that went out together, and who gave them.
-type Answers = Vec<(CallId, NodeId, Result<Reply, RedisError>)>;
-type Asked = Pin<Box<dyn Future<Output = Answers> + Send>>;
+type Coming<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+/// The answers to requests that went out together then, and who gave them.
+type Answers = (Moment, Vec<(CallId, NodeId, Result<Reply, RedisError>)>);
+type Answering = Pin<Box<dyn Future<Output = Answers> + Send>>;
 
 struct Driver {
-    client: Client,
+    shared: Arc<Shared>,
     setup: Setup,
     channel: Arc<str>,
-    /// Who waits for an answer. Whoever is left when the driver ends is told that it is gone.
-    slots: HashMap<AskId, Open>,
-    cells: HashMap<HoldId, Arc<Cell>>,
     desk: Arc<Desk>,
-    closed: bool,
-    connecting: Later<Connected>,
+    connecting: Coming<Connected>,
     link: Option<Link>,
-    /// The requests that go out next.
-    outbox: Vec<(CallId, Request)>,
+    /// What made the link, if that is to one server.
+    client: Option<redis::Client>,
+    /// The express connection that is being made beside the link.
+    boarding: Coming<Option<Express>>,
     /// The requests on this link that are not answered.
-    asked: FuturesUnordered<Asked>,
-    subscribing: Later<Result<PubSubStream, RedisError>>,
+    asked: FuturesUnordered<Answering>,
+    subscribing: Coming<Result<PubSubStream, RedisError>>,
     subscription: Option<PubSubStream>,
     alarm: Option<(Moment, Pin<Box<Sleep>>)>,
 }
@@ -159,197 +209,225 @@ struct Driver {
 impl Drop for Driver {
     /// Without the driver nobody looks after the holds. None is left unless it broke.
     fn drop(&mut self) {
-        for cell in self.cells.values() {
-            cell.lose(Loss::Expired);
-        }
+        let later = self.shared.core.lock().unwrap_or_else(PoisonError::into_inner).end();
+        later.run();
         self.desk.leave();
     }
 }
 
 impl Driver {
     async fn run(mut self) {
-        let mut events = Vec::new();
-        let mut actions = Vec::new();
         let mut messages = Vec::new();
-        while !(self.closed && self.client.is_idle()) {
-            let due = self.set_alarm();
-            poll_fn(|cx| {
-                let polled = self.poll_events(cx, &mut messages, &mut events);
-                if polled.is_pending() {
-                    self.desk.rest(self.is_busy(), due);
-                }
-                polled
-            })
-            .await;
-            for event in events.drain(..) {
-                self.client.on(clock::now(), event, &mut actions);
+        poll_fn(|cx| self.poll(cx, &mut messages)).await;
+    }
+
+    /// Turns for as long as there is something to do.
+    fn poll(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) -> Poll<()> {
+        let shared = self.shared.clone();
+        loop {
+            shared.is_wanted.store(true, Ordering::Relaxed);
+            // Whoever broke it has broken the driver.
+            let Ok(mut core) = shared.core.lock() else { return Poll::Ready(()) };
+            shared.is_wanted.store(false, Ordering::Relaxed);
+            let turned = self.turn(&mut core, cx, messages) || self.look_at_clock(&mut core, cx);
+            let is_over = core.closed && core.client.is_idle();
+            if !turned {
+                self.desk.rest(core.is_busy(), self.is_linking(), core.due());
             }
-            self.act(&mut actions);
-            self.send();
+            let later = core.later();
+            drop(core);
+            later.run();
+            if is_over {
+                return Poll::Ready(());
+            }
+            if !turned {
+                return Poll::Pending;
+            }
         }
     }
 
-    /// Whether something is under way that goes on only while the runtime is turned.
-    fn is_busy(&self) -> bool {
+    /// Whether a connection is being made, which goes on only while the runtime is turned.
+    fn is_linking(&self) -> bool {
         let link = match &self.link {
             Some(Link::Cluster(cluster)) => cluster.is_busy(),
             Some(Link::One(_)) | None => false,
         };
-        link || !self.client.is_idle() || self.connecting.is_some() || self.subscribing.is_some()
+        link || self.connecting.is_some() || self.boarding.is_some() || self.subscribing.is_some()
     }
 
-    /// What has happened; at least one thing.
-    fn poll_events(
-        &mut self,
-        cx: &mut Context<'_>,
-        messages: &mut Vec<Message>,
-        events: &mut Vec<Event>,
-    ) -> Poll<()> {
-        let before = events.len();
+    /// Does what has come up; whether that was anything.
+    fn turn(&mut self, core: &mut Core, cx: &mut Context<'_>, messages: &mut Vec<Message>) -> bool {
+        // Others may have left some since.
+        let mut turned = self.work(core);
+        // Who waits for an answer is woken before anything else is done.
+        if self.poll_link(core, cx) || self.poll_express(core, cx) {
+            return true;
+        }
         self.desk.poll_inbox(cx, messages);
-        for message in messages.drain(..) {
-            match message {
-                Message::Ask { ask, slot, event } => {
-                    self.slots.insert(ask, slot);
-                    self.forget_cell(&event);
-                    events.push(event);
-                }
-                Message::Tell(event) => {
-                    if let Event::Abandon { ask } = event {
-                        self.slots.remove(&ask);
-                    }
-                    self.forget_cell(&event);
-                    events.push(event);
-                }
-                Message::Close => {
-                    self.closed = true;
-                    events.push(Event::Tick);
-                }
-            }
-        }
-        self.poll_link(cx, events);
-        self.poll_subscription(cx, events);
-        if let Some((_, alarm)) = &mut self.alarm
-            && alarm.as_mut().poll(cx).is_ready()
-        {
-            self.alarm = None;
-            events.push(Event::Tick);
-        }
-        if events.len() > before { Poll::Ready(()) } else { Poll::Pending }
+        turned |= !messages.is_empty();
+        messages.drain(..).for_each(|message| core.take(message));
+        turned |= self.poll_subscription(core, cx);
+        turned |= self.work(core);
+        turned | self.send(core)
     }
 
-    fn poll_link(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) {
+    fn poll_link(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
+        let mut turned = false;
         if let Some(connecting) = &mut self.connecting
             && let Poll::Ready(connected) = connecting.as_mut().poll(cx)
         {
             self.connecting = None;
+            turned = true;
             match connected {
-                Ok(Found { link, node, time, sent }) => {
-                    self.link = Some(link);
-                    events.push(Event::Up { node, server: time, sent });
+                Ok(Found { link, client, node, time, sent }) => {
+                    (self.link, self.client) = (Some(link), client);
+                    self.board();
+                    core.on(Event::Up { node, server: time, sent });
                 }
-                Err(failure) => events.push(Event::Down { failure }),
+                Err(failure) => core.on(Event::Down { failure }),
             }
         }
-        while let Poll::Ready(Some(answers)) = self.asked.poll_next_unpin(cx) {
+        while let Poll::Ready(Some((sent, answers))) = self.asked.poll_next_unpin(cx) {
+            turned = true;
+            if answers.len() <= MOST_REQUESTS
+                && let Some(express) = &mut core.express
+            {
+                express.note(clock::now().since(sent));
+            }
             for (call, node, reply) in answers {
                 match (reply, &self.link) {
                     // One broken answer is a broken connection: all others on it are lost, too.
                     (Err(failure), Some(Link::One(_))) if failure.is_about_the_link() => {
-                        self.asked.clear();
-                        self.link = None;
-                        events.push(Event::Down { failure });
-                        return;
+                        core.broken(failure);
+                        self.work(core);
+                        return true;
                     }
-                    (reply, _) => events.push(Event::Reply { call, node, reply }),
+                    (reply, _) => core.on(Event::Reply { call, node, reply }),
                 }
             }
         }
         if let Some(Link::Cluster(cluster)) = &self.link
             && cluster.poll_changed(cx)
         {
-            events.push(Event::Changed);
+            core.on(Event::Changed);
+            turned = true;
         }
+        turned
     }
 
-    fn poll_subscription(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) {
+    fn poll_express(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
+        let mut turned = false;
+        if let Some(boarding) = &mut self.boarding
+            && let Poll::Ready(express) = boarding.as_mut().poll(cx)
+        {
+            self.boarding = None;
+            core.express = express;
+            turned = true;
+        }
+        if let Some(express) = &mut core.express
+            && let Poll::Ready(answers) = express.poll(cx)
+        {
+            match answers {
+                Ok(answers) => core.answered(answers),
+                Err(_) if express.is_idle() => core.board(),
+                Err(failure) => core.broken(failure),
+            }
+            turned = true;
+        }
+        turned
+    }
+
+    fn poll_subscription(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
+        let mut turned = false;
         if let Some(subscribing) = &mut self.subscribing
             && let Poll::Ready(subscribed) = subscribing.as_mut().poll(cx)
         {
             self.subscribing = None;
+            turned = true;
             match subscribed {
                 Ok(subscription) => {
                     self.subscription = Some(subscription);
-                    events.push(Event::Listening);
+                    core.on(Event::Listening);
                 }
-                Err(_) => events.push(Event::Deaf),
+                Err(_) => core.on(Event::Deaf),
             }
         }
         while let Some(subscription) = &mut self.subscription {
             match subscription.poll_next_unpin(cx) {
                 Poll::Ready(Some(message)) => {
                     if let Ok(token) = message.get_payload() {
-                        events.push(Event::Told { token });
+                        core.on(Event::Told { token });
                     }
                 }
                 Poll::Ready(None) => {
                     self.subscription = None;
-                    events.push(Event::Deaf);
+                    core.on(Event::Deaf);
                 }
                 Poll::Pending => break,
             }
+            turned = true;
         }
+        turned
     }
 
-    fn act(&mut self, actions: &mut Vec<Action>) {
+    /// Does what only it can do; whether that was anything.
+    fn work(&mut self, core: &mut Core) -> bool {
+        let mut worked = false;
         // Doing one may lead to more.
-        while !actions.is_empty() {
-            for action in std::mem::take(actions) {
-                match action {
-                    Action::Connect => {
-                        self.outbox.clear();
-                        self.asked.clear();
-                        self.link = None;
+        while !core.tasks.is_empty() {
+            worked = true;
+            for task in std::mem::take(&mut core.tasks) {
+                match task {
+                    Task::HangUp => self.hang_up(),
+                    Task::Connect => {
+                        self.hang_up();
                         let connect = self.setup.server.clone().connect(self.setup.connect_timeout);
                         self.connecting = Some(Box::pin(connect));
                     }
-                    Action::Send { call, request } => self.outbox.push((call, request)),
-                    Action::Break { call, failure } => match &self.link {
+                    Task::Break { call, failure } => match &self.link {
                         Some(Link::One(_)) => {
-                            self.outbox.clear();
-                            self.asked.clear();
-                            self.link = None;
-                            self.client.on(clock::now(), Event::Down { failure }, actions);
+                            self.hang_up();
+                            core.broken(failure);
                         }
                         Some(Link::Cluster(cluster)) => cluster.break_off(call, failure),
                         None => {}
                     },
-                    Action::Listen => {
+                    Task::Board => self.board(),
+                    Task::Listen => {
                         let (server, link) = (self.setup.server.clone(), self.link.clone());
                         let (channel, within) = (self.channel.clone(), self.setup.connect_timeout);
                         let subscribe = server.subscribe(link, channel, within);
                         self.subscription = None;
                         self.subscribing = Some(Box::pin(subscribe));
                     }
-                    Action::Answer { ask, answer } => self.answer(ask, answer, actions),
-                    Action::Valid { hold, until } => {
-                        if let Some(cell) = self.cells.get(&hold) {
-                            cell.set_valid_until(until);
-                        }
-                    }
-                    Action::Lost { hold, loss } => {
-                        if let Some(cell) = self.cells.get(&hold) {
-                            cell.lose(loss);
-                        }
-                    }
                 }
             }
         }
+        worked
     }
 
-    /// Sends what is in the outbox. Without a link the client knows that it was not sent.
-    fn send(&mut self) {
-        let mut requests = std::mem::take(&mut self.outbox).into_iter();
+    /// Makes the express connection.
+    fn board(&mut self) {
+        if let (Some(Link::One(link)), Some(client)) = (&self.link, &self.client) {
+            let boarding = Express::connect(client.clone(), link.clone());
+            let boarding = tokio::time::timeout(self.setup.connect_timeout, boarding);
+            self.boarding = Some(Box::pin(async { boarding.await.ok().flatten() }));
+        }
+    }
+
+    fn hang_up(&mut self) {
+        self.asked.clear();
+        self.link = None;
+        self.boarding = None;
+    }
+
+    /// Sends what is to be sent; whether that was anything. Without a link the client knows that it
+    /// was not.
+    fn send(&mut self, core: &mut Core) -> bool {
+        let has_sent = core.send();
+        let mut requests = core.left().into_iter();
+        let has_sent = has_sent || requests.len() > 0;
+        let now = clock::now();
         match &self.link {
             None => {}
             Some(Link::One(connection)) => {
@@ -359,7 +437,7 @@ impl Driver {
                     self.asked.push(Box::pin(async move {
                         let replies = link::ask(connection, &batch, &channel, false).await;
                         let calls = batch.into_iter().map(|(call, _)| call);
-                        calls.zip(replies).map(|(call, reply)| (call, 0, reply)).collect()
+                        (now, calls.zip(replies).map(|(call, reply)| (call, 0, reply)).collect())
                     }));
                 }
             }
@@ -369,59 +447,32 @@ impl Driver {
                     let (cluster, channel) = (cluster.clone(), self.channel.clone());
                     self.asked.push(Box::pin(async move {
                         let (node, reply) = cluster.ask(call, request, channel).await;
-                        vec![(call, node, reply)]
+                        (now, vec![(call, node, reply)])
                     }));
                 }
             }
         }
+        has_sent
     }
 
-    fn answer(&mut self, ask: AskId, answer: Answer, actions: &mut Vec<Action>) {
-        let outcome = match answer {
-            Answer::Granted(granted) => {
-                let watched = granted.into_iter().map(|granted| self.watch(granted));
-                Outcome::Granted(watched.collect())
-            }
-            answer => Outcome::Other(answer),
-        };
-        let refused = match self.slots.remove(&ask) {
-            Some(slot) => slot.0.fill(outcome),
-            None => Some(outcome),
-        };
-        // Nobody waited for this grant any more.
-        if let Some(Outcome::Granted(grants)) = refused {
-            for Grant { hold, .. } in grants {
-                self.cells.remove(&hold);
-                let release = Event::Release { hold, ask: None };
-                self.client.on(clock::now(), release, actions);
-            }
-        }
-    }
-
-    fn watch(&mut self, granted: Granted) -> Grant {
-        let Granted { hold, fence, valid_until, attempt, generation } = granted;
-        let cell = Arc::new(Cell::new(valid_until));
-        self.cells.insert(hold, cell.clone());
-        Grant { hold, fence, cell, attempt, generation }
-    }
-
-    fn forget_cell(&mut self, event: &Event) {
-        if let Event::Release { hold, .. } | Event::Leak { hold } = event {
-            // Its callbacks, which are dropped with it, may own anything.
-            contain(|| drop(self.cells.remove(hold)));
-        }
-    }
-
-    /// Has [`poll_events`](Self::poll_events) wake up when the client wants to, and says when that
-    /// is.
-    fn set_alarm(&mut self) -> Option<Moment> {
+    /// Whether time has come for something; if not, the driver is woken when it has.
+    fn look_at_clock(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
+        let Some(due) = core.due() else { return false };
         let now = clock::now();
-        let latest = (!self.cells.is_empty()).then(|| now + LONGEST_SLEEP);
-        let at = self.client.due().into_iter().chain(latest).min()?;
-        // An alarm that rings early, or for nothing, costs less than setting it anew at each event.
-        if !self.alarm.as_ref().is_some_and(|(set, _)| *set <= at && *set > now) {
-            self.alarm = Some((at, Box::pin(tokio::time::sleep(at.since(now)))));
+        if due <= now {
+            core.on(Event::Tick);
+            return true;
         }
-        Some(at)
+        // An alarm that rings early, or for nothing, costs less than setting it anew at each event.
+        // One whose time has come without its ringing was set before a suspend.
+        if !self.alarm.as_ref().is_some_and(|(set, _)| *set <= due && *set > now) {
+            self.alarm = Some((due, Box::pin(tokio::time::sleep(due.since(now)))));
+        }
+        let rings =
+            self.alarm.as_mut().is_some_and(|(_, alarm)| alarm.as_mut().poll(cx).is_ready());
+        if rings {
+            self.alarm = None;
+        }
+        rings
     }
 }

@@ -57,19 +57,18 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver's answer. Given back if nobody is there to take it.
-    pub(crate) fn fill(&self, outcome: Outcome) -> Option<Outcome> {
+    /// The driver's answer, and whom to wake for it. Given back if nobody is there to take it.
+    pub(crate) fn fill(&self, outcome: Outcome) -> Result<Option<Waker>, Outcome> {
         let mut state = self.state();
         match &*state {
-            State::Left => return Some(outcome),
-            State::Full(_) => return None,
+            State::Left => return Err(outcome),
+            State::Full(_) => return Ok(None),
             State::Empty | State::Waiting(_) => {}
         }
-        if let State::Waiting(waker) = mem::replace(&mut *state, State::Full(outcome)) {
-            drop(state);
-            contain(|| waker.wake());
+        match mem::replace(&mut *state, State::Full(outcome)) {
+            State::Waiting(waker) => Ok(Some(waker)),
+            State::Empty | State::Full(_) | State::Left => Ok(None),
         }
-        None
     }
 
     /// The caller's look.
@@ -107,7 +106,9 @@ pub(crate) struct Open(pub(crate) Arc<Slot>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.fill(Outcome::Gone);
+        if let Ok(Some(waker)) = self.0.fill(Outcome::Gone) {
+            contain(|| waker.wake());
+        }
     }
 }
 
@@ -165,10 +166,10 @@ mod tests {
         let ways: [fn(&Slot); 4] = [
             |slot| assert!(slot.poll(&Context::from_waker(Waker::noop())).is_pending()),
             |slot| assert!(slot.leave().is_none()),
-            |slot| assert!(slot.fill(Outcome::Gone).is_none()),
+            |slot| assert!(slot.fill(Outcome::Gone).is_ok()),
             |slot| {
                 assert!(slot.leave().is_none());
-                assert!(slot.fill(Outcome::Gone).is_some());
+                assert!(slot.fill(Outcome::Gone).is_err());
             },
         ];
         for way in ways {
