@@ -92,30 +92,33 @@ cargo xtask bench                                # everything, with Python's loc
 - Programs of the lowest priority may have run meanwhile. They take only what would be idle, yet \
   something of the caches. They are not counted as a disturbance.
 - A yield means something else to other schedulers than to Linux's.
-- The rows of a lock in Redis were measured with a priority above that of all other programs. Two \
-  processors serve the caller, the driver, the server and the proxy there, so which of them share one \
-  weighs more than what they do. A busy machine makes tasks slower: each of their requests waits for two \
+- The rows of a lock in Redis were measured with a priority above that of all other programs, on another \
+  machine than the rest: two virtual processors of an AMD EPYC, where waking a thread takes some 15 to 50 µs. They \
+  serve the caller, the driver, the server and the proxy there, so which of them share one \
+  weighs more than what they do. The machine's other guests change that within minutes: of a dozen runs of \
+  the handover over the link each before and after the last change, those before had 2.7 to 3.4 round trips, and those \
+  after 2.6 to 3.7. A busy machine makes tasks on a far server slower: each of their requests waits for two \
   threads to be woken, a bare one for one.
 ";
 
 const REMOTE: &str = "\
 A pair is two calls of scripts here, and `SET` and one call in the rows `bare`. rslock, redis-lock and \
-distributed-lock-redis send what `bare` sends, from the caller's own task; where nobody contends they \
-cost that, and less than this lock. redlock makes a connection for each command. None of them has a \
+distributed-lock-redis send what `bare` sends, from the caller's own task; over the link they cost that, \
+and a little less than this lock. On loopback they cost nearly twice as much, since there a thread that asks alone \
+looks for its answer instead of sleeping. redlock makes a connection for each command. None of them has a \
 fence or a queue: who finds the lock taken asks again after a random time, which is what the handover \
 takes there; distributed-lock-redis gives up at once.
 
 In the rows `dropped` two names are taken in turn, and each lock is let go of with its guard, as its \
 crate's documentation shows for leaving a scope; a turn ends when all that was sent has been answered. Our \
-release is under way while the next lock is asked for, which saves a round trip. The driver's thread is \
-woken all the same: so ours is ahead over the link, and behind on loopback. The guards of rslock and \
+release is under way while the next lock is asked for, which saves a round trip. The guards of rslock and \
 distributed-lock-redis release nothing when they are dropped, so they take no part; redis-lock has no \
 guard for tasks, and a call that ends with the work instead.
 
-What a pair of ours costs more is the server's time and, for a task, two changes of thread for each \
-request, to the driver's thread and back, which are also why dropped futures and guards are always \
+What a pair of ours costs more is the server's time and, for a task on a server that is not near, two changes of \
+thread for each request, to the driver's thread and back, which are also why dropped futures and guards are always \
 cleaned up. A caller who blocks does the driver's work on its own thread, unless another one does \
-already. A server that gets one request at a time finds its caches cold, so all it does takes up to \
+already; and whoever is alone asks a near server itself. A server that gets one request at a time finds its caches cold, so all it does takes up to \
 twice as long there as in a pipeline. That a thread wakes late on a machine that others use \
 weighs more on a task of ours than on `bare`, which has one thread to wake instead of three.
 
@@ -123,16 +126,22 @@ The bar of the handover is three round trips on a connection in use; on loopback
 rested as long as the waiter has, since waking up is most of either there. The bar of the tasks is \
 by bare calls of the lock's own scripts; the third row is what far less work for the server gives.
 
-What the server does takes 2.6 times as long on this machine as on the one before (a bare pair 5.3 µs, and 2.0 \
-there), so the bar in microseconds, which was met there with 10.3 and 8.8, is missed here; as a \
-multiple of bare ours is what it was, 5.1 and 4.9.
+The bar of the server's time is 12 µs where a bare pair takes 1.9, as it did on the machine for which the bar was set; \
+so 6.3 times a bare one, of the same state of the caches. Sent at once, ours took 11.4 µs here, and a bare one 1.9. The \
+bar of a task's pair over the link is 1.15 of `bare`; to be ahead of the three crates as well, which send what `bare` \
+sends, the server would have to do all it does for a pair in the time of theirs.
 
 What was done about it: a release writes once instead of twice, the functions of the queue are made \
 only where there is one, and the token is read only while somebody holds, which took a pair that is \
 sent at once from 13.4 µs to what the row says; and what the driver is asked for in one turn goes out \
 together, which took a pair of one of 1,000 tasks from 45 µs to 20.
 
-That callers who block drive came last. Before and after in turn, five and seven \
+That who is alone asks a near server itself came last (src/redis/driver/express.rs). Before and after in turn, in three \
+runs of six rounds: a task's pair on loopback took 1.6 to 1.8 of bare and takes 0.6; rslock's takes 1.0 to 1.1. With \
+dropped guards it took 0.9 of redis-lock's call, and takes 0.5 to 0.8. The server's work for a pair went from 24 to 16 \
+µs, since its caches stay warmer. Over the link a task's pair took 0.99 to 1.12 of bare and takes 1.07 to 1.14.
+
+Before that, callers who block were made to drive. Before and after in turn, five and seven \
 rounds each, with a priority above that of all other programs: blocking, a pair on loopback took 4.2 and 3.9 \
 of bare and takes 1.5 (0.54 of redis-py's); over the link it took 1.16 and 1.28, and takes 1.03 and 1.07. The handover \
 over the link took 2.8 to 3.3 round trips and takes 2.7 to 2.8; on loopback it went from 195 µs to 142, which is still \
@@ -142,10 +151,10 @@ others, before as after, by which threads share a core. What was tried besides:
 
 - To let all who block lead in turn, instead of one of them: with eight threads on one source a pair took \
   1.4 times as long as when the driver's thread stays at it, since each answer woke the next one to lead.
-- To have a task write its request to the socket itself, if nothing else is under way: a fifth less \
-  processor time for a pair, and no difference over the link (1.11 of bare, without it 1.10, the medians of six runs \
-  of four rounds), since the task waits for the driver's thread to read the answer all the same. It needs the driver \
-  behind a mutex, and a connection that is made without the client crate's help. Left out.
+- To have a task write its request itself also on a far server, and leave the answer to the driver: 1.13 to 1.18 of \
+  bare over the link, where 1.04 to 1.10 is what the driver takes, since two threads are woken at a time. The same for \
+  who blocks was a little quicker in pairs (1.00 to 1.24, else 1.08 to 1.26), and slower in handovers.
+- To look for up to 0.2 ms, or always after a message of the server: no quicker handovers, in three runs each.
 - What went out with them: a timer that was armed anew for each pair, with a write to wake the thread that \
   armed it, and a system call for each token. A pair is two writes, two reads and two waits for \
   them now, as few as there can be, and two looks of the runtime's.
