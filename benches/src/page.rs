@@ -93,7 +93,7 @@ cargo xtask bench                                # everything, with Python's loc
   something of the caches. They are not counted as a disturbance.
 - A yield means something else to other schedulers than to Linux's.
 - The rows of a lock in Redis were measured with a priority above that of all other programs, on another \
-  machine than the rest: two virtual processors of an AMD EPYC, where waking a thread takes some 15 to 50 µs. They \
+  machine than the rest: two virtual processors of an AMD EPYC. They \
   serve the caller, the driver, the server and the proxy there, so which of them share one \
   weighs more than what they do. The machine's other guests change that within minutes: of a dozen runs of \
   the handover over the link each before and after the last change, those before had 2.7 to 3.4 round trips, and those \
@@ -127,7 +127,7 @@ rested as long as the waiter has, since waking up is most of either there. The b
 by bare calls of the lock's own scripts; the third row is what far less work for the server gives.
 
 The bar of the server's time is 12 µs where a bare pair takes 1.9, as it did on the machine for which the bar was set; \
-so 6.3 times a bare one, of the same state of the caches. Sent at once, ours took 11.4 µs here, and a bare one 1.9. The \
+so 6.3 times a bare one, of the same state of the caches. Sent at once, ours took 10 to 11 µs here, and a bare one 1.9. The \
 bar of a task's pair over the link is 1.15 of `bare`; to be ahead of the three crates as well, which send what `bare` \
 sends, the server would have to do all it does for a pair in the time of theirs.
 

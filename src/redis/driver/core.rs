@@ -63,7 +63,6 @@ pub(super) struct Core {
     last: (usize, Moment),
     /// No caller is left.
     pub(super) closed: bool,
-    gone: bool,
     later: Later,
 }
 
@@ -101,7 +100,6 @@ impl Core {
             express: None,
             last: (0, Moment(0)),
             closed: false,
-            gone: false,
             later: Later::default(),
         }
     }
@@ -162,7 +160,7 @@ impl Core {
     }
 
     /// The link is gone, and with it all that was to be sent on it or beside it.
-    pub(super) fn cut(&mut self) {
+    fn cut(&mut self) {
         self.outbox.clear();
         self.for_link.clear();
         self.express = None;
@@ -280,7 +278,7 @@ impl Core {
     fn is_quiet(&self, asker: usize, now: Moment) -> bool {
         let (last, at) = self.last;
         let is_alone = (last == asker || now.since(at) > CROWDED) && !OUTSIDE.get();
-        let quiet = self.client.calls() == 0 && self.tasks.is_empty() && !self.closed && !self.gone;
+        let quiet = self.client.calls() == 0 && self.tasks.is_empty();
         is_alone && quiet && self.express.as_ref().is_some_and(Express::is_free)
     }
 
@@ -310,7 +308,7 @@ impl Core {
 
     /// The driver has ended. Everybody is told, as soon as the lock is free.
     pub(super) fn end(&mut self) -> Later {
-        self.gone = true;
+        // So nobody asks here any more.
         self.cut();
         self.later.slots.extend(self.slots.drain().map(|(_, slot)| slot));
         for cell in self.cells.drain().map(|(_, cell)| cell) {

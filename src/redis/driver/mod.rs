@@ -3,7 +3,7 @@
 //! The task has a runtime of its own, which outlives every future and every guard, so it can finish
 //! what they leave behind, and callers need no runtime of their own: they put a message into the
 //! driver's inbox and wait for their slot to be filled. Whose thread turns the runtime meanwhile is
-//! said in [`desk`].
+//! said in [`desk`]; who may do without the driver, in [`core`](self::core).
 
 pub(crate) mod cell;
 pub(crate) mod clock;
