@@ -30,6 +30,8 @@ use super::lease::{Lease, Moment, Trip};
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// For how long the server remembers a release at least, as in the scripts.
 const FORGET: Duration = Duration::from_secs(60);
+/// So many attempts of one question may be in vain, and one more is made.
+const MOST_IN_VAIN: u32 = 3;
 /// The longest pause between two tries of a waiter that is not told anything.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two tries to connect, to subscribe or to have a request answered.
@@ -444,10 +446,12 @@ struct Asked {
 
 #[derive(Debug)]
 enum Purpose {
-    /// `over`: how many attempts of this question were over before they were answered.
     Try {
         ask: AskId,
-        over: u32,
+        /// How many attempts of this question were in vain before.
+        before: u32,
+        /// Whether a release of the same name was under way when it was sent.
+        behind: bool,
     },
     Line(u64),
     Release {
@@ -562,6 +566,8 @@ pub(crate) struct Client {
     waiting: HashMap<String, u64>,
     holds: HashMap<HoldId, Hold>,
     lanes: HashMap<String, BTreeSet<u32>>,
+    /// How many releases of a name are under way.
+    releases: HashMap<String, usize>,
     /// Lanes of holds that were passed on or leaked, until their leases are over.
     lent: VecDeque<(Moment, Arc<Attempt>)>,
     flushes: Vec<Flush>,
@@ -593,6 +599,7 @@ impl Client {
             waiting: HashMap::new(),
             holds: HashMap::new(),
             lanes: HashMap::new(),
+            releases: HashMap::new(),
             lent: VecDeque::new(),
             flushes: Vec::new(),
             timers: BTreeSet::new(),
@@ -756,11 +763,13 @@ impl Client {
         now: Moment,
         terms: Arc<Terms>,
         ask: AskId,
-        over: u32,
+        before: u32,
         out: &mut Vec<Action>,
     ) -> CallId {
+        let behind = terms.each().iter().any(|part| self.releases.contains_key(&part.keys.lock));
         let attempt = self.attempt(now, terms);
-        self.call(now, Request::Acquire { attempt, wait: false }, Purpose::Try { ask, over }, out)
+        let purpose = Purpose::Try { ask, before, behind };
+        self.call(now, Request::Acquire { attempt, wait: false }, purpose, out)
     }
 
     /// Puts an attempt into the server's queue for the line, if there is none and somebody waits.
@@ -942,6 +951,7 @@ impl Client {
         out: &mut Vec<Action>,
     ) -> CallId {
         let moot = now + MAX_DELAY + attempt.terms.lease();
+        *self.releases.entry(attempt.terms.keys.lock.clone()).or_default() += 1;
         let call = self.call(now, Request::Release { attempt }, purpose, out);
         self.moot_at(call, moot);
         call
@@ -1213,6 +1223,13 @@ impl Client {
         out: &mut Vec<Action>,
     ) {
         self.free_lane(attempt);
+        let key = &attempt.terms.keys.lock;
+        if let Some(releases) = self.releases.get_mut(key) {
+            *releases -= 1;
+            if *releases == 0 {
+                self.releases.remove(key);
+            }
+        }
         for flush in &mut self.flushes {
             if flush.calls.remove(&id) && failure.is_some() {
                 flush.failure.clone_from(&failure);
@@ -1266,8 +1283,8 @@ impl Client {
         }
         let call = self.forget_call(id).expect("it was just found");
         match (call.purpose, call.request, reply) {
-            (Purpose::Try { ask, over }, Request::Acquire { attempt, .. }, reply) => {
-                self.tried(now, trip, ask, over, attempt, &reply, out);
+            (Purpose::Try { ask, before, behind }, Request::Acquire { attempt, .. }, reply) => {
+                self.tried(now, trip, ask, (before, behind), attempt, &reply, out);
             }
             (Purpose::Line(line), Request::Acquire { .. }, reply) => {
                 self.polled(now, trip, line, &reply, out);
@@ -1332,7 +1349,7 @@ impl Client {
         now: Moment,
         trip: Trip,
         ask: AskId,
-        over: u32,
+        (before, behind): (u32, bool),
         attempt: Arc<Attempt>,
         reply: &Reply,
         out: &mut Vec<Action>,
@@ -1342,7 +1359,7 @@ impl Client {
             Reply::Granted { fences, left, .. } => {
                 match self.hold(now, trip, &attempt, fences, *left, out) {
                     Some(granted) => return self.answer(ask, granted, out),
-                    None if over < 3 => {}
+                    None if before < MOST_IN_VAIN => {}
                     None => {
                         let after = now.since(trip.sent);
                         let failure = RedisError::Timeout { after };
@@ -1352,17 +1369,21 @@ impl Client {
             }
             Reply::Over { .. } => {
                 self.is_over(now, &attempt, out);
-                if over == 3 {
+                if before == MOST_IN_VAIN {
                     let failure = Answer::Failed(RedisError::UnsteadyClock);
                     return self.answer(ask, failure, out);
                 }
             }
             _ => {
                 self.free_lane(&attempt);
-                return self.answer(ask, Answer::Busy, out);
+                // It may have passed the release before it: one that had to be sent again, since
+                // the server did not know the script, or that went on another connection.
+                if !behind || before == MOST_IN_VAIN {
+                    return self.answer(ask, Answer::Busy, out);
+                }
             }
         }
-        let call = self.try_once(now, terms, ask, over + 1, out);
+        let call = self.try_once(now, terms, ask, before + 1, out);
         if let Some(asked) = self.asks.get_mut(&ask) {
             asked.origin = Origin::Call(call);
         }

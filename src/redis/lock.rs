@@ -148,7 +148,8 @@ impl RedisLock {
         }
     }
 
-    /// Takes the lock if it is free: one round trip.
+    /// Takes the lock if it is free: one round trip. A guard of the same source that was dropped before
+    /// is not in the way, though its release may not have been answered yet.
     ///
     /// # Errors
     /// As [`lock`](Self::lock).

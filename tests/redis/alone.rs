@@ -194,3 +194,33 @@ fn a_value_that_is_long_is_written_all_the_same() {
         assert_eq!(key.read().unwrap().unwrap().1, value);
     }
 }
+
+/// A connection that something on its way forgets while it is idle would cost its next user an
+/// `answer_timeout`. That there is a timer for each can be seen only on Linux.
+#[cfg(target_os = "linux")]
+#[test]
+fn both_connections_are_kept_alive_as_the_client_says() {
+    let server = Server::start();
+    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(20));
+    let info = server.client().get_connection_info().clone();
+    let tcp = info.tcp_settings().clone().set_keepalive(keepalive);
+    let client = redis::Client::open(info.set_tcp_settings(tcp)).unwrap();
+    let lock = RedisLock::new("jobs", client).unwrap();
+    until("both are kept alive", || {
+        lock.lock().unwrap().release().unwrap();
+        kept_alive(server.port()) == 2
+    });
+}
+
+/// How many connections of this machine to that port have a timer of this kind.
+#[cfg(target_os = "linux")]
+fn kept_alive(port: u16) -> usize {
+    let to = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let has_timer = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        // Its remote address, its state, which is established, and its timer.
+        fields[2].ends_with(&to) && fields[3] == "01" && fields[5].starts_with("02:")
+    };
+    table.lines().skip(1).filter(has_timer).count()
+}

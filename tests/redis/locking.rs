@@ -130,6 +130,24 @@ fn dropping_a_guard_releases_and_flush_waits_for_it() {
     until("the release came", || server.look().token("jobs").is_none());
 }
 
+/// The release goes first, also if the server knows the script of the acquire only.
+#[test]
+fn who_drops_a_guard_and_tries_at_once_has_the_lock() {
+    let server = Server::start();
+    let lock = server.lock("jobs");
+    let mut look = server.look();
+    for round in 0..20 {
+        look.run("SCRIPT FLUSH");
+        drop(lock.try_lock().unwrap().expect("it is free"));
+        assert!(lock.try_lock().unwrap().is_some(), "round {round}, as a thread");
+        look.run("SCRIPT FLUSH");
+        pollster::block_on(async {
+            drop(lock.try_lock_async().await.unwrap().expect("it is free"));
+            assert!(lock.try_lock_async().await.unwrap().is_some(), "round {round}, as a task");
+        });
+    }
+}
+
 #[test]
 fn the_trait_object_holds_and_releases() {
     let server = Server::start();

@@ -169,6 +169,34 @@ fn a_grant_that_comes_too_late_is_given_back() {
 }
 
 #[test]
+fn a_try_that_has_passed_a_release_before_it_is_made_again_and_not_for_ever() {
+    let mut desk = Desk::new();
+    let refuse = |desk: &mut Desk, call| {
+        let (left, now) = (Duration::from_secs(3), desk.server());
+        desk.answer(call, Reply::Busy { left, now })
+    };
+    let attempt = |desk: &mut Desk| {
+        let terms = desk.terms(None);
+        sent_call(&desk.tell(Event::Lock { ask: 2, terms, patience: Patience::Try }))
+    };
+    let is_refused =
+        |actions: &[Action]| matches!(actions, [Action::Answer { ask: 2, answer: Answer::Busy }]);
+    let hold = desk.hold(None);
+    let release = sent_call(&desk.tell(Event::Release { hold, ask: None }));
+    let mut call = attempt(&mut desk);
+    for _ in 0..MOST_IN_VAIN {
+        call = sent_call(&refuse(&mut desk, call));
+    }
+    assert!(is_refused(&refuse(&mut desk, call)));
+    let call = attempt(&mut desk);
+    let now = desk.server();
+    desk.answer(release, Reply::Released { now });
+    let again = sent_call(&refuse(&mut desk, call));
+    // That one was behind nothing.
+    assert!(is_refused(&refuse(&mut desk, again)));
+}
+
+#[test]
 fn an_unanswered_request_is_sent_again_on_a_new_connection_only() {
     let mut desk = Desk::new();
     let terms = desk.terms(None);

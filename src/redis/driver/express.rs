@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Parser, RedisResult, Value};
+use socket2::SockRef;
 use tokio::io::Interest;
 
 use super::clock;
@@ -77,17 +79,17 @@ impl Express {
         if thread::available_parallelism().is_ok_and(|processors| processors.get() == 1) {
             return None;
         }
-        let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else {
+        let info = client.get_connection_info();
+        let ConnectionAddr::Tcp(host, port) = info.addr() else {
             return None;
         };
         let socket = tokio::net::TcpStream::connect((&**host, *port)).await.ok()?;
-        socket.set_nodelay(true).ok()?;
         let socket = socket.into_std().ok()?;
+        set_up(&socket, info.tcp_settings()).ok()?;
         // A login as any other; then this connection has done its work.
         let login = tokio::net::TcpStream::from_std(socket.try_clone().ok()?).ok()?;
-        let settings = client.get_connection_info().redis_settings();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let login = MultiplexedConnection::new_with_config(settings, login, config);
+        let login = MultiplexedConnection::new_with_config(info.redis_settings(), login, config);
         let (mut here, driving) = login.await.ok()?;
         let named = async { (server_id(&mut link).await, server_id(&mut here).await) };
         let (there, here) = match select(pin!(named), pin!(driving)).await {
@@ -233,6 +235,18 @@ impl Express {
 
 fn broken(error: io::Error) -> RedisError {
     RedisError::classify(error.into())
+}
+
+/// As the link was set up, by what the client that the caller passed says of its connections.
+fn set_up(socket: &TcpStream, settings: &TcpSettings) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    if let Some(keepalive) = settings.keepalive() {
+        socket.set_tcp_keepalive(keepalive)?;
+    }
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    socket.set_tcp_user_timeout(settings.user_timeout())?;
+    Ok(())
 }
 
 /// What tells a server, from its start to its end, from all others.
