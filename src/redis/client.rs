@@ -104,8 +104,8 @@ pub(crate) struct Attempt {
     pub(crate) terms: Arc<Terms>,
     pub(crate) token: String,
     pub(crate) lane: String,
-    /// The lane's number, if the lane is one of this client's.
-    number: Option<u32>,
+    /// The lane's number among this client's.
+    number: u32,
     pub(crate) stamp: u64,
 }
 
@@ -136,7 +136,7 @@ pub(crate) enum Request {
     /// Who holds the lock.
     Status { terms: Arc<Terms> },
     /// Write a protected value.
-    Write { key: Arc<str>, fence: u64, seq: u64, value: Arc<[u8]> },
+    Write { key: Arc<str>, fence: u64, writer: String, seq: u64, value: Arc<[u8]> },
     /// Read a protected value.
     Read { key: Arc<str> },
     /// What the server says about itself.
@@ -202,6 +202,11 @@ pub(crate) enum Reply {
         written: bool,
         now: u64,
     },
+    /// The last write was another writer's, and has this number: this one's is to be above it.
+    Outnumbered {
+        last: u64,
+        now: u64,
+    },
     Read {
         value: Option<(u64, Vec<u8>)>,
         now: u64,
@@ -240,6 +245,7 @@ impl Reply {
             | Self::Expired { now }
             | Self::Gone { now, .. }
             | Self::Written { now, .. }
+            | Self::Outnumbered { now, .. }
             | Self::Read { now, .. }
             | Self::Swept { now, .. }
             | Self::Status(Status { now, .. }) => Some(*now),
@@ -263,8 +269,8 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Passed {
     pub(crate) token: String,
-    pub(crate) lane: String,
-    pub(crate) stamp: u64,
+    /// The number of the former holder's last protected write, above which the next one's begin.
+    pub(crate) written: u64,
     /// How often it was passed on. Each generation numbers its extensions above the last one's, so
     /// that one of the former holder's that arrives late changes nothing.
     pub(crate) generation: u64,
@@ -470,7 +476,7 @@ enum Purpose {
     Look(AskId),
     TakeOver {
         ask: AskId,
-        attempt: Arc<Attempt>,
+        token: String,
         generation: u64,
     },
 }
@@ -487,11 +493,13 @@ struct Call {
     timers: Vec<(Moment, Timer)>,
 }
 
-/// The callers who want the same lock on the same terms, first come, first served.
+/// The callers who want the same lock on the same terms, first come, first served, and when each came.
 #[derive(Debug)]
 struct Line {
     terms: Arc<Terms>,
-    callers: BTreeSet<AskId>,
+    callers: BTreeMap<AskId, Moment>,
+    /// How many grants in a row came too late.
+    in_vain: u32,
     waiter: Option<Waiter>,
 }
 
@@ -606,6 +614,11 @@ impl Client {
         }
     }
 
+    /// The number of the last protected write.
+    pub(crate) fn last_write(&self) -> u64 {
+        self.last_write
+    }
+
     /// Whether nothing is under way: no question, no request. Holds do not count.
     pub(crate) fn is_idle(&self) -> bool {
         self.asks.is_empty() && self.calls.is_empty()
@@ -703,13 +716,13 @@ impl Client {
             Entry::Vacant(vacant) => {
                 self.last_number += 1;
                 let terms = vacant.key().clone();
-                let line = Line { terms, callers: BTreeSet::new(), waiter: None };
+                let line = Line { terms, callers: BTreeMap::new(), in_vain: 0, waiter: None };
                 self.lines.insert(self.last_number, line);
                 *vacant.insert(self.last_number)
             }
         };
         self.asks.insert(ask, Asked { origin: Origin::Line(line), timer });
-        self.lines.get_mut(&line).expect("it was just found").callers.insert(ask);
+        self.lines.get_mut(&line).expect("it was just found").callers.insert(ask, now);
         self.join(now, line, out);
     }
 
@@ -729,7 +742,8 @@ impl Client {
         // Grows here, and also when the lock is handed over to another process. Stamps do not count:
         // they are ahead of the server's time, and the other process knows none of them.
         self.last_write = self.server_time(now).max(self.last_write + 1);
-        let request = Request::Write { key, fence, seq: self.last_write, value };
+        let (writer, seq) = (self.id.clone(), self.last_write);
+        let request = Request::Write { key, fence, writer, seq, value };
         self.look(now, ask, request, out);
     }
 
@@ -975,7 +989,8 @@ impl Client {
 
     /// The lane stays in use until nobody can release the attempt any more.
     fn lend(&mut self, until: Moment, attempt: Arc<Attempt>) {
-        self.lent.push_back((until, attempt));
+        let place = self.lent.partition_point(|(other, _)| *other <= until);
+        self.lent.insert(place, (until, attempt));
     }
 
     fn take_over(
@@ -986,9 +1001,9 @@ impl Client {
         passed: Passed,
         out: &mut Vec<Action>,
     ) {
-        let Passed { token, lane, stamp, generation } = passed;
-        let attempt = Arc::new(Attempt { terms: terms.clone(), token, lane, number: None, stamp });
-        let purpose = Purpose::TakeOver { ask, attempt, generation };
+        let Passed { token, written, generation } = passed;
+        self.last_write = self.last_write.max(written);
+        let purpose = Purpose::TakeOver { ask, token, generation };
         let call = self.call(now, Request::Status { terms }, purpose, out);
         self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
     }
@@ -1047,6 +1062,11 @@ impl Client {
     // ---- attempts ------------------------------------------------------------------------------
 
     fn attempt(&mut self, now: Moment, terms: Arc<Terms>) -> Arc<Attempt> {
+        let token = format!("{:032x}", (self.entropy)());
+        self.attempt_as(now, terms, token)
+    }
+
+    fn attempt_as(&mut self, now: Moment, terms: Arc<Terms>, token: String) -> Arc<Attempt> {
         while self.lent.front().is_some_and(|(until, _)| *until <= now) {
             let (_, attempt) = self.lent.pop_front().expect("it was just looked at");
             self.free_lane(&attempt);
@@ -1063,19 +1083,18 @@ impl Client {
         self.last_stamp = latest.max(self.last_stamp + 1);
         Arc::new(Attempt {
             terms,
-            token: format!("{:032x}", (self.entropy)()),
+            token,
             lane: format!("{}:{number}", self.id),
-            number: Some(number),
+            number,
             stamp: self.last_stamp,
         })
     }
 
     /// The attempt is over on the server: another one may use its lane.
     fn free_lane(&mut self, attempt: &Attempt) {
-        let Some(number) = attempt.number else { return };
         for part in attempt.terms.each() {
             if let Some(lanes) = self.lanes.get_mut(&part.keys.lock) {
-                lanes.remove(&number);
+                lanes.remove(&attempt.number);
                 if lanes.is_empty() {
                     self.lanes.remove(&part.keys.lock);
                 }
@@ -1170,7 +1189,14 @@ impl Client {
         let Some(call) = self.calls.get(&id) else { return };
         let timeout = RedisError::Timeout { after: now.since(call.first) };
         let failure = call.failure.clone().or_else(|| self.trouble.clone()).unwrap_or(timeout);
-        self.fail(now, id, failure, out);
+        match call.purpose {
+            // Those who came later have their own time.
+            Purpose::Line(number) => {
+                let since = now.before(self.temper.patience);
+                self.fail_line(now, number, since, failure, out);
+            }
+            _ => self.fail(now, id, failure, out),
+        }
     }
 
     /// The call has failed for good, as far as those are concerned who wait for it.
@@ -1179,12 +1205,7 @@ impl Client {
         match &mut call.purpose {
             Purpose::Line(number) => {
                 let number = *number;
-                let Some(line) = self.lines.get_mut(&number) else { return };
-                let callers = std::mem::take(&mut line.callers);
-                for ask in callers {
-                    self.answer(ask, Answer::Failed(failure.clone()), out);
-                }
-                self.withdraw(now, number, out);
+                self.fail_line(now, number, now, failure, out);
             }
             Purpose::Release { ask, .. } => {
                 let ask = ask.take();
@@ -1212,6 +1233,24 @@ impl Client {
                 self.disown(now, id, out);
             }
         }
+    }
+
+    /// Those in line fail who came by then; the others begin anew.
+    fn fail_line(
+        &mut self,
+        now: Moment,
+        number: u64,
+        by: Moment,
+        failure: RedisError,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(line) = self.lines.get_mut(&number) else { return };
+        let failed: Vec<AskId> =
+            line.callers.extract_if(.., |_, came| *came <= by).map(|(ask, _)| ask).collect();
+        for ask in failed {
+            self.answer(ask, Answer::Failed(failure.clone()), out);
+        }
+        self.withdraw(now, number, out);
     }
 
     /// A release has come to its end. Frees its lane, and tells those who wait for it.
@@ -1258,12 +1297,15 @@ impl Client {
         // A call that is forgotten was cleaned up when it was.
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(sent) = call.sent.take() else { return };
+        self.connects = 0;
         let is_release = matches!(call.purpose, Purpose::Release { .. });
         let reply = match reply {
             Ok(reply) => reply,
             Err(failure) if failure.passes() => return self.put_off(now, id, failure),
             // Who releases is told at once, and the release goes on for as long as the lease does.
-            Err(failure) if is_release && failure.refuses_writes() => {
+            Err(failure)
+                if is_release && (failure.refuses_writes() || failure.is_about_the_link()) =>
+            {
                 self.fail(now, id, failure.clone(), out);
                 return self.put_off(now, id, failure);
             }
@@ -1323,6 +1365,15 @@ impl Client {
             (Purpose::Look(ask), _, Reply::Written { written, .. }) => {
                 self.answer(ask, Answer::Written(written), out);
             }
+            // Whoever numbered those writes may have had a clock that is ahead of this one.
+            (
+                Purpose::Look(ask),
+                Request::Write { key, fence, value, .. },
+                Reply::Outnumbered { last, .. },
+            ) => {
+                self.last_write = self.last_write.max(last);
+                self.write(now, ask, key, fence, value, out);
+            }
             (Purpose::Look(ask), _, Reply::Read { value, .. }) => {
                 self.answer(ask, Answer::Read(value), out);
             }
@@ -1335,8 +1386,12 @@ impl Client {
             (Purpose::Look(ask), _, Reply::Swept { swept, .. }) => {
                 self.answer(ask, Answer::Swept(swept), out);
             }
-            (Purpose::TakeOver { ask, attempt, generation }, _, Reply::Status(status)) => {
-                self.taken_over(now, trip, ask, attempt, generation, &status, out);
+            (
+                Purpose::TakeOver { ask, token, generation },
+                Request::Status { terms },
+                Reply::Status(status),
+            ) => {
+                self.taken_over(now, trip, ask, terms, token, generation, &status, out);
             }
             // The driver reads an answer by its request, so there is no other combination.
             _ => {}
@@ -1381,11 +1436,28 @@ impl Client {
                 if !behind || before == MOST_IN_VAIN {
                     return self.answer(ask, Answer::Busy, out);
                 }
+                self.hurry_releases(now, &terms, out);
             }
         }
         let call = self.try_once(now, terms, ask, before + 1, out);
         if let Some(asked) = self.asks.get_mut(&ask) {
             asked.origin = Origin::Call(call);
+        }
+    }
+
+    /// The server answers again: what was put off until it does goes ahead of the next attempt.
+    fn hurry_releases(&mut self, now: Moment, terms: &Arc<Terms>, out: &mut Vec<Action>) {
+        let is_of = |attempt: &Attempt| {
+            terms.each().iter().any(|part| part.keys.lock == attempt.terms.keys.lock)
+        };
+        let is_put_off = |call: &Call| match &call.request {
+            Request::Release { attempt } => call.sent.is_none() && is_of(attempt),
+            _ => false,
+        };
+        let calls = self.calls.iter().filter(|(_, call)| is_put_off(call));
+        let calls: Vec<CallId> = calls.map(|(id, _)| *id).collect();
+        for id in calls {
+            self.resend(now, id, out);
         }
     }
 
@@ -1404,19 +1476,30 @@ impl Client {
         match reply {
             Reply::Granted { fences, left, .. } => {
                 let Some(waiter) = self.take_waiter(number) else { return };
-                if let Some(granted) = self.hold(now, trip, &waiter.attempt, fences, *left, out)
-                    && let Some(line) = self.lines.get_mut(&number)
-                    && let Some(ask) = line.callers.pop_first()
-                {
-                    self.answer(ask, granted, out);
+                let granted = self.hold(now, trip, &waiter.attempt, fences, *left, out);
+                if let Some(line) = self.lines.get_mut(&number) {
+                    line.in_vain = if granted.is_none() { line.in_vain + 1 } else { 0 };
+                    // As for one who tries.
+                    let failure = || {
+                        let after = now.since(trip.sent);
+                        let failed = Answer::Failed(RedisError::Timeout { after });
+                        (line.in_vain > MOST_IN_VAIN).then_some(failed)
+                    };
+                    if let Some(answer) = granted.or_else(failure)
+                        && let Some((ask, _)) = line.callers.pop_first()
+                    {
+                        line.in_vain = 0;
+                        self.answer(ask, answer, out);
+                    }
                 }
                 // The next one takes its place in the queue at once, not when this one is done.
                 self.join(now, number, out);
             }
             Reply::Busy { left, .. } => self.wait(now, number, *left, out),
             _ => {
+                // It may still stand in the queue, in everybody's way.
                 if let Some(waiter) = self.take_waiter(number) {
-                    self.is_over(now, &waiter.attempt, out);
+                    self.call_off(now, &waiter.attempt, out);
                 }
                 self.join(now, number, out);
             }
@@ -1563,7 +1646,10 @@ impl Client {
             self.valid(id, out);
             self.check_at(id, now);
         } else {
-            let loss = gone(hold.fence, status.fence);
+            let loss = match status.fence == hold.fence {
+                true => Loss::Expired,
+                false => gone(hold.fence, status.fence),
+            };
             self.lose(id, loss, out);
         }
     }
@@ -1574,17 +1660,20 @@ impl Client {
         now: Moment,
         trip: Trip,
         ask: AskId,
-        attempt: Arc<Attempt>,
+        terms: Arc<Terms>,
+        token: String,
         generation: u64,
         status: &Status,
         out: &mut Vec<Action>,
     ) {
         let answer = if status.left.is_zero() {
             Answer::Failed(RedisError::Lost { loss: Loss::Expired })
-        } else if status.token != attempt.token {
+        } else if status.token != token {
             Answer::Failed(RedisError::Lost { loss: Loss::TakenOver })
         } else {
-            let grace = grace_of(&status.info).unwrap_or(attempt.terms.grace);
+            let grace = grace_of(&status.info).unwrap_or(terms.grace);
+            // In a lane of this client's: the former holder's may be in use again before this hold ends.
+            let attempt = self.attempt_as(now, terms, token);
             let lease = Lease::adopted(trip, status.left, grace);
             let held = self.begin_hold(now, trip, attempt, status.fence, lease, generation);
             Answer::Granted(vec![held])
@@ -1693,7 +1782,6 @@ impl Client {
 
     fn up(&mut self, now: Moment, node: NodeId, server: u64, sent: Moment, out: &mut Vec<Action>) {
         self.link = Link::Up;
-        self.connects = 0;
         self.trouble = None;
         // All connections are new, and so may the servers be.
         self.servers.clear();
@@ -1704,6 +1792,11 @@ impl Client {
             self.transmit(now, id, out);
         }
         self.check_all(now, out);
+        // Whatever has cut this connection may have cut that of the messages, too, which nobody would see.
+        if self.ear == Ear::Listening {
+            self.ear = Ear::Asked;
+            out.push(Action::Listen);
+        }
         let mut early: Vec<AskId> = self
             .asks
             .iter()
@@ -1746,7 +1839,11 @@ impl Client {
             return;
         }
         self.link = Link::Resting;
-        let rest = if was_up { Duration::ZERO } else { backoff(self.connects) };
+        // At once, if it was of use.
+        let rest = match self.connects {
+            0 if was_up => Duration::ZERO,
+            connects => backoff(connects),
+        };
         self.connects += 1;
         self.timers.insert((now + rest, Timer::Connect));
     }

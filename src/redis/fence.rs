@@ -115,7 +115,8 @@ pub struct FencedKey {
 
 impl FencedKey {
     /// The value at this key, which must be used for nothing else: it is a hash of `f`, the token of
-    /// the last writer, `s`, the number of its last write, and `v`, the value.
+    /// the last holder that wrote, `s`, the number of the last write, `w`, the numbers of the sources that
+    /// wrote with this token, and `v`, the value.
     pub fn new(key: impl Into<String>, client: impl Into<RedisSource>) -> Self {
         Self { key: key.into().into(), source: client.into() }
     }
@@ -123,8 +124,14 @@ impl FencedKey {
     /// Writes, for the holder with this fencing token. False if a later holder has been here;
     /// nothing is written then.
     ///
+    /// The writes with one token happen in the order in which they are made, also by several sources one
+    /// after another, as after a handover. One that has failed may still happen later; not after a later
+    /// one of the same source, nor of the one that took the lock over, if the key and the lock have the same
+    /// source on either side.
+    ///
     /// # Errors
-    /// Why the server could not be asked; the value may be written then, or not.
+    /// [`RedisError::Option`] for a fence of 2^53 or more, which no lock gives and a script cannot tell
+    /// from its neighbours. Else why the server could not be asked; the value may be written then, or not.
     pub fn write(&self, fence: u64, value: impl Into<Vec<u8>>) -> Result<bool, RedisError> {
         self.source.wait(self.write_async(fence, value))
     }
@@ -138,6 +145,10 @@ impl FencedKey {
         fence: u64,
         value: impl Into<Vec<u8>>,
     ) -> Result<bool, RedisError> {
+        if fence >= 1 << 53 {
+            let why = format!("{fence} is no fencing token of a lock's: those are below 2^53");
+            return Err(RedisError::option("fence", why));
+        }
         let (key, value) = (self.key.clone(), value.into().into());
         match self.source.ask(|ask| Event::Write { ask, key, fence, value }).await? {
             Outcome::Other(Answer::Written(written)) => Ok(written),

@@ -193,8 +193,7 @@ impl RedisGuard {
         let Grant { fence, attempt, generation, .. } = &self.grant;
         let passed = Passed {
             token: attempt.token.clone(),
-            lane: attempt.lane.clone(),
-            stamp: attempt.stamp,
+            written: self.source.last_write(),
             generation: generation + 1,
         };
         Ok(Handover { fence: *fence, passed })
@@ -343,8 +342,8 @@ impl fmt::Debug for Handover {
 
 impl fmt::Display for Handover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Passed { token, lane, stamp, generation } = &self.passed;
-        write!(f, "{}/{token}/{lane}/{stamp}/{generation}", self.fence)
+        let Passed { token, written, generation } = &self.passed;
+        write!(f, "{}/{token}/{written}/{generation}", self.fence)
     }
 }
 
@@ -356,16 +355,13 @@ impl FromStr for Handover {
             let mut parts = text.split('/');
             let fence = parts.next()?.parse().ok()?;
             let token = parts.next().filter(|token| is_hex(token, 32))?.to_owned();
-            let lane = parts.next()?;
-            let (id, number) = lane.split_once(':')?;
-            number.parse::<u32>().ok().filter(|_| is_hex(id, 16))?;
-            let stamp = parts.next()?.parse().ok()?;
+            let written = parts.next()?.parse().ok().filter(|written| *written < 1 << 53)?;
             let generation: u64 = parts.next()?.parse().ok()?;
             // What a script can still number exactly.
             if generation >= 1 << 20 || parts.next().is_some() {
                 return None;
             }
-            let passed = Passed { token, lane: lane.to_owned(), stamp, generation };
+            let passed = Passed { token, written, generation };
             Some(Self { fence, passed })
         };
         parse().ok_or(RedisError::BadHandover)
@@ -384,8 +380,7 @@ mod tests {
     fn a_handover_is_the_same_after_text_and_back() {
         let passed = Passed {
             token: "0123456789abcdef0123456789abcdef".to_owned(),
-            lane: "0123456789abcdef:3".to_owned(),
-            stamp: 1_764_000_000_000_000,
+            written: 1_764_000_000_000_000,
             generation: 2,
         };
         let handover = Handover { fence: 7, passed };
@@ -394,7 +389,9 @@ mod tests {
 
     #[test]
     fn other_text_is_no_handover() {
-        for text in ["", "7", "7/x/y/1/1", "7/0123456789abcdef0123456789abcdef/a:1/1/1/1"] {
+        let token = "0123456789abcdef0123456789abcdef";
+        let texts = ["", "7", "7/x/1/1", &format!("7/{token}/1"), &format!("7/{token}/1/1/1")];
+        for text in texts {
             assert!(matches!(text.parse::<Handover>(), Err(RedisError::BadHandover)), "{text:?}");
         }
     }

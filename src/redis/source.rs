@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::client::{Answer, AskId, Event, Temper};
-use super::driver::slot::{Grant, Open, Outcome, Slot, wait};
+use super::driver::slot::{Open, Outcome, Slot, wait};
 use super::driver::{self, Handle, Message, RedisServer, Setup};
 use super::error::RedisError;
 
@@ -174,6 +174,11 @@ impl RedisSource {
         }
     }
 
+    /// The number of the last protected write.
+    pub(crate) fn last_write(&self) -> u64 {
+        self.inner.driver.get().map_or(0, Handle::last_write)
+    }
+
     /// Waits, on this thread, for a future that asks this source.
     pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
         // The last handle may be dropped with the future, but not while this thread leads.
@@ -255,9 +260,7 @@ impl Drop for Asking<'_> {
         }
         match self.slot.leave() {
             Some(Outcome::Granted(grants)) => {
-                for Grant { hold, .. } in grants {
-                    self.source.tell(Event::Release { hold, ask: None });
-                }
+                grants.into_iter().for_each(|grant| self.source.tell(grant.decline()));
             }
             Some(_) => {}
             None => self.source.tell(Event::Abandon { ask: self.ask }),

@@ -138,8 +138,8 @@ impl Request {
             Self::Status { terms } => {
                 cmd.arg(2).arg(&terms.keys.lock).arg(&terms.keys.queue);
             }
-            Self::Write { key, fence, seq, value } => {
-                cmd.arg(1).arg(&**key).arg(fence).arg(seq).arg(&**value);
+            Self::Write { key, fence, writer, seq, value } => {
+                cmd.arg(1).arg(&**key).arg(fence).arg(writer).arg(seq).arg(&**value);
             }
             Self::Read { key } => {
                 cmd.arg(1).arg(&**key);
@@ -215,7 +215,11 @@ impl Request {
                 info: text(items.get(5)?)?,
             }),
             Self::Write { .. } => {
-                Reply::Written { written: int(items.first()?)? == 1, now: micros(items.get(1)?)? }
+                let now = micros(items.get(1)?)?;
+                match int(items.first()?)? {
+                    2 => Reply::Outnumbered { last: micros(items.get(2)?)?, now },
+                    code => Reply::Written { written: code == 1, now },
+                }
             }
             Self::Read { .. } => {
                 let (Value::BulkString(value), now) = (items.get(2)?, micros(items.get(1)?)?)

@@ -180,6 +180,21 @@ fn failure_6_a_stopped_holder_resumes_in_the_middle_of_its_write() {
     assert_eq!(balance.read().unwrap(), Some((held.fence(), b"90".to_vec())));
 }
 
+/// Each source numbers its writes by what it knows of the server's clock, and one of them knows it late.
+#[test]
+fn what_two_sources_write_in_turn_is_written() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port());
+    proxy.delay(3 * MS);
+    let held = server.lock("jobs").lock().unwrap();
+    let keys = [server.client(), proxy.client()].map(|client| FencedKey::new("balance", client));
+    for (round, key) in keys.iter().cycle().take(60).enumerate() {
+        assert!(key.write(held.fence(), round.to_string()).unwrap());
+        let (_, value) = keys[0].read().unwrap().unwrap();
+        assert_eq!(String::from_utf8(value).unwrap(), round.to_string());
+    }
+}
+
 #[test]
 fn failure_8_a_holder_behind_a_partition_is_told_before_another_gets_in() {
     let server = Server::start();

@@ -222,6 +222,40 @@ fn a_lock_goes_to_another_process_and_back() {
 }
 
 #[test]
+fn a_take_over_that_is_dropped_leaves_the_lock_to_whoever_has_its_text() {
+    let server = Server::start();
+    let (giver, taker) = (server.lock("jobs"), server.lock("jobs"));
+    let handover = giver.lock().unwrap().hand_over().unwrap();
+    {
+        let mut taking = pin!(taker.take_over_async(handover.clone()));
+        let polled = taking.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "it has to connect first");
+        // It is answered, and nobody looks.
+        thread::sleep(200 * MS);
+    }
+    taker.source().flush().unwrap();
+    assert!(giver.try_lock().unwrap().is_none());
+    let held = taker.take_over(handover).unwrap();
+    assert!(held.is_valid());
+    held.release().unwrap();
+}
+
+/// Long after its lease the giver's lane is in use again.
+#[test]
+fn a_hold_that_was_taken_over_and_lost_is_not_released() {
+    let server = Server::start();
+    let lock = || server.builder("jobs").ttl(200 * MS).grace(MS).build().unwrap();
+    let (giver, taker) = (lock(), lock());
+    let held = taker.take_over(giver.lock().unwrap().hand_over().unwrap()).unwrap();
+    until("the lease is over", || !taker.locked().unwrap());
+    thread::sleep(1_500 * MS);
+    let other = giver.lock().unwrap();
+    let released = held.release();
+    assert!(matches!(released, Err(RedisError::Lost { .. })), "{released:?}");
+    assert!(other.is_valid() && giver.locked().unwrap());
+}
+
+#[test]
 fn the_builder_refuses_what_cannot_work() {
     let server = Server::start();
     let refused = |option: &str, lock: Result<RedisLock, RedisError>| match lock {

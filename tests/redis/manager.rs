@@ -233,6 +233,35 @@ fn failure_23_overlapping_sets_in_opposite_orders() {
     assert!(NAMES.iter().all(|name| server.look().waiters(name) == 0));
 }
 
+/// Each of those at the head of one queue wants the other's name, too, and nobody may overtake.
+#[test]
+fn failure_23_sets_do_not_make_way_for_one_another_for_ever() {
+    let server = Server::start();
+    let locks = LockManager::builder().redis(server.client()).bypass(0).build().unwrap();
+    let hold = |name: &str| locks.get_lock(name).unwrap().lock_owned().unwrap();
+    let queued = |name, count| until("they wait", || server.look().waiters(name) == count);
+    thread::scope(|scope| {
+        let wait = |number: u32| {
+            let names = ["a".to_owned(), "b".to_owned(), format!("c {number}")];
+            let locks = &locks;
+            scope.spawn(move || {
+                let held = locks.lock_all(&names, Wait::For(20_000 * MS)).unwrap();
+                drop(held.expect("its turn comes"));
+            })
+        };
+        let (a, b) = (hold("a"), hold("b"));
+        let mut waits = vec![wait(0), wait(1)];
+        queued("a", 2);
+        drop(a);
+        queued("b", 2);
+        let a = hold("a");
+        waits.extend([wait(2), wait(3)]);
+        queued("a", 2);
+        drop((a, b));
+        waits.into_iter().for_each(|wait| wait.join().unwrap());
+    });
+}
+
 #[test]
 fn the_reply_to_an_acquire_of_all_is_lost() {
     let server = Server::start();

@@ -196,6 +196,146 @@ fn a_try_that_has_passed_a_release_before_it_is_made_again_and_not_for_ever() {
     assert!(is_refused(&refuse(&mut desk, again)));
 }
 
+/// A try would be refused as often as it is repeated while the release waits for its turn.
+#[test]
+fn a_release_that_was_put_off_goes_ahead_of_the_try_that_is_made_again() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let release = sent_call(&desk.tell(Event::Release { hold, ask: None }));
+    desk.tell(Event::Reply { call: release, node: 0, reply: Err(busy()) });
+    let terms = desk.terms(None);
+    let call = sent_call(&desk.tell(Event::Lock { ask: 2, terms, patience: Patience::Try }));
+    let (left, now) = (Duration::from_secs(3), desk.server());
+    let again = desk.answer(call, Reply::Busy { left, now });
+    assert!(
+        matches!(
+            again[..],
+            [
+                Action::Send { call, request: Request::Release { .. } },
+                Action::Send { request: Request::Acquire { .. }, .. },
+            ] if call == release
+        ),
+        "{again:?}"
+    );
+}
+
+/// A lease that is shorter than the way to the server.
+#[test]
+fn who_waits_for_a_lock_that_is_always_granted_too_late_is_told() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let patience = Patience::Endless;
+    let mut actions = desk.tell(Event::Lock { ask: 1, terms, patience });
+    for _ in 0..=MOST_IN_VAIN {
+        let acquire = actions.iter().find_map(|action| match action {
+            Action::Send { call, request: Request::Acquire { .. } } => Some(*call),
+            _ => None,
+        });
+        desk.later(900);
+        let (left, now) = (Duration::from_millis(1_150), desk.server());
+        let granted = Reply::Granted { fences: vec![7], left, now };
+        actions = desk.answer(acquire.expect("it tries again"), granted);
+    }
+    let is_told = |action: &Action| {
+        matches!(
+            action,
+            Action::Answer { ask: 1, answer: Answer::Failed(RedisError::Timeout { .. }) }
+        )
+    };
+    assert!(actions.iter().any(is_told), "{actions:?}");
+}
+
+#[test]
+fn each_of_those_who_wait_has_a_patience_of_its_own() {
+    let mut desk = Desk::new();
+    let lock = |desk: &Desk, ask| {
+        let terms = desk.terms(None);
+        Event::Lock { ask, terms, patience: Patience::Endless }
+    };
+    let down = Event::Down { failure: RedisError::Timeout { after: Duration::ZERO } };
+    desk.tell(lock(&desk, 1));
+    desk.tell(down);
+    desk.later(4_900);
+    desk.tell(lock(&desk, 2));
+    let answered = |actions: &[Action]| -> Vec<AskId> {
+        let ask = |action: &Action| match action {
+            Action::Answer { ask, answer: Answer::Failed(_) } => Some(*ask),
+            _ => None,
+        };
+        actions.iter().filter_map(ask).collect()
+    };
+    desk.later(100);
+    assert_eq!(answered(&desk.tell(Event::Tick)), [1]);
+    desk.later(4_900);
+    assert!(answered(&desk.tell(Event::Tick)).is_empty());
+    desk.later(100);
+    assert_eq!(answered(&desk.tell(Event::Tick)), [2]);
+}
+
+/// The connection for messages may be dead, too, and nobody would notice.
+#[test]
+fn with_a_new_connection_comes_a_new_subscription() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let patience = Patience::Endless;
+    let call = sent_call(&desk.tell(Event::Lock { ask: 1, terms, patience }));
+    let (left, now) = (Duration::from_secs(3), desk.server());
+    let busy = desk.answer(call, Reply::Busy { left, now });
+    assert!(matches!(busy[..], [Action::Listen]), "{busy:?}");
+    desk.tell(Event::Listening);
+    desk.tell(Event::Down { failure: RedisError::Timeout { after: Duration::ZERO } });
+    let (server, sent) = (desk.server(), desk.moment());
+    let up = desk.tell(Event::Up { node: 0, server, sent });
+    assert!(up.iter().any(|action| matches!(action, Action::Listen)), "{up:?}");
+}
+
+/// A server, or what is before it, that lets itself be reached and then hangs up.
+#[test]
+fn connections_that_bring_no_answer_are_made_with_pauses() {
+    let mut desk = Desk::new();
+    desk.hold(None);
+    let failure = || RedisError::Timeout { after: Duration::ZERO };
+    let mut connects = 0;
+    desk.tell(Event::Down { failure: failure() });
+    for _ in 0..100 {
+        desk.later(10);
+        if desk.tell(Event::Tick).iter().any(|action| matches!(action, Action::Connect)) {
+            connects += 1;
+            let (server, sent) = (desk.server(), desk.moment());
+            desk.tell(Event::Up { node: 0, server, sent });
+            desk.tell(Event::Down { failure: failure() });
+        }
+    }
+    assert!(connects < 10, "{connects} connections in a second");
+}
+
+#[test]
+fn a_long_lease_that_was_passed_on_keeps_no_other_lane() {
+    let mut desk = Desk::new();
+    let at = |desk: &mut Desk, ms| {
+        let attempt = desk.client.attempt(Moment(desk.now), desk.terms(None));
+        desk.client.lend(desk.moment() + Duration::from_millis(ms), attempt);
+    };
+    at(&mut desk, 1_000_000);
+    (0..10).for_each(|_| at(&mut desk, 1_000));
+    desk.later(2_000);
+    let attempt = desk.client.attempt(desk.moment(), desk.terms(None));
+    assert_eq!((attempt.number, desk.client.lent.len()), (1, 1));
+}
+
+/// A password is changed: a server of a cluster refuses the login, as the reply to what was asked.
+#[test]
+fn a_release_outlasts_a_login_that_is_refused() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    let release = sent_call(&desk.tell(Event::Release { hold, ask: None }));
+    let refused = redis::RedisError::from((redis::ErrorKind::AuthenticationFailed, "WRONGPASS"));
+    let reply = Err(RedisError::classify(refused));
+    desk.tell(Event::Reply { call: release, node: 1, reply });
+    desk.later(20);
+    assert_eq!(sent_call(&desk.tell(Event::Tick)), release);
+}
+
 #[test]
 fn an_unanswered_request_is_sent_again_on_a_new_connection_only() {
     let mut desk = Desk::new();
@@ -308,10 +448,65 @@ fn writes_are_numbered_in_order_across_a_handover() {
     }
     let (mut giver, mut taker) = (Desk::new(), Desk::new());
     giver.hold(None);
+    // It believes that the server's clock is ahead of where it is.
+    giver.later(500);
     let (first, second) = (number(&mut giver), number(&mut giver));
-    taker.later(10);
+    assert_eq!(giver.client.last_write(), second);
+    let passed = Passed { token: "t".to_owned(), written: second, generation: 1 };
+    let terms = taker.terms(None);
+    taker.tell(Event::TakeOver { ask: 1, terms, passed });
     let third = number(&mut taker);
     assert!(first < second && second < third, "{first}, {second}, {third}");
+}
+
+/// The former holder's may be in use again by the time the hold ends, and then the server would take the
+/// release for one of a later attempt's.
+#[test]
+fn a_hold_that_was_taken_over_has_a_lane_of_this_client() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let passed = Passed { token: "t".to_owned(), written: 0, generation: 1 };
+    let look = sent_call(&desk.tell(Event::TakeOver { ask: 1, terms: terms.clone(), passed }));
+    let (now, left) = (desk.server(), Duration::from_secs(3));
+    let (token, info) = ("t".to_owned(), "300 3000 they".to_owned());
+    let status = Status { now, fence: 7, left, token, info };
+    let held = desk.answer(look, Reply::Status(status));
+    let [Action::Answer { answer: Answer::Granted(granted), .. }] = &held[..] else {
+        panic!("{held:?}")
+    };
+    let hold = granted[0].hold;
+    // Nobody else's attempt gets it meanwhile.
+    let try_lock = Event::Lock { ask: 2, terms, patience: Patience::Try };
+    let (other, release) = (desk.tell(try_lock), desk.tell(Event::Release { hold, ask: Some(3) }));
+    match (&other[..], &release[..]) {
+        (
+            [Action::Send { request: Request::Acquire { attempt: other, .. }, .. }],
+            [Action::Send { request: Request::Release { attempt }, .. }],
+        ) => {
+            assert_eq!(attempt.token, "t");
+            assert!(attempt.lane.starts_with(&desk.client.id) && attempt.lane != other.lane);
+        }
+        sent => panic!("{sent:?}"),
+    }
+}
+
+/// Another source has a clock that is ahead, and nobody told this one of its number.
+#[test]
+fn a_write_behind_one_of_another_source_is_numbered_above_it() {
+    let mut desk = Desk::new();
+    let (key, value): (Arc<str>, Arc<[u8]>) = ("k".into(), [].into());
+    let call = sent_call(&desk.tell(Event::Write { ask: 2, key, fence: 7, value }));
+    let (last, now) = (desk.server() + 1_000_000, desk.server());
+    let again = desk.answer(call, Reply::Outnumbered { last, now });
+    let [Action::Send { call, request: Request::Write { seq, .. } }] = &again[..] else {
+        panic!("{again:?}")
+    };
+    assert_eq!(*seq, last + 1);
+    let written = desk.answer(*call, Reply::Written { written: true, now });
+    assert!(
+        matches!(written[..], [Action::Answer { ask: 2, answer: Answer::Written(true) }]),
+        "{written:?}"
+    );
 }
 
 fn busy() -> RedisError {

@@ -182,10 +182,9 @@ impl Core {
             Ok(waker) => self.later.wakers.extend(waker),
             // Nobody waited for this grant any more.
             Err(Outcome::Granted(grants)) => {
-                for Grant { hold, .. } in grants {
-                    self.cells.remove(&hold);
-                    let release = Event::Release { hold, ask: None };
-                    self.client.on(clock::now(), release, actions);
+                for grant in grants {
+                    self.cells.remove(&grant.hold);
+                    self.client.on(clock::now(), grant.decline(), actions);
                 }
             }
             Err(_) => {}

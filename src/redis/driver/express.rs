@@ -26,6 +26,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 
 use super::clock;
+use super::link::settings;
 use crate::redis::client::{CallId, Reply, Request};
 use crate::redis::error::RedisError;
 use crate::redis::lease::Moment;
@@ -85,7 +86,7 @@ impl Express {
         };
         let socket = tokio::net::TcpStream::connect((&**host, *port)).await.ok()?;
         let socket = socket.into_std().ok()?;
-        set_up(&socket, info.tcp_settings()).ok()?;
+        set_up(&socket, &settings(&client)).ok()?;
         // A login as any other; then this connection has done its work.
         let login = tokio::net::TcpStream::from_std(socket.try_clone().ok()?).ok()?;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
@@ -237,9 +238,9 @@ fn broken(error: io::Error) -> RedisError {
     RedisError::classify(error.into())
 }
 
-/// As the link was set up, by what the client that the caller passed says of its connections.
+/// As the client sets up its own connections.
 fn set_up(socket: &TcpStream, settings: &TcpSettings) -> io::Result<()> {
-    socket.set_nodelay(true)?;
+    socket.set_nodelay(settings.nodelay())?;
     let socket = SockRef::from(socket);
     if let Some(keepalive) = settings.keepalive() {
         socket.set_tcp_keepalive(keepalive)?;
@@ -486,7 +487,8 @@ pub(super) mod tests {
     fn long_requests_go_elsewhere() {
         let mut stage = Stage::new();
         let value = vec![0; MOST_BYTES + 1].into();
-        let write = Request::Write { key: "k".into(), fence: 1, seq: 1, value };
+        let (key, writer) = ("k".into(), "w".to_owned());
+        let write = Request::Write { key, fence: 1, writer, seq: 1, value };
         assert!(matches!(
             stage.express.as_mut().unwrap().ask(vec![(1, write)], "channel"),
             Sent::TooLong(_)

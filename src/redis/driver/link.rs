@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSubStream};
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, RedisResult, Value};
+use socket2::TcpKeepalive;
 use tokio::sync::Mutex;
 
 use super::clock;
@@ -124,7 +126,7 @@ impl RedisServer {
         let mut failure = RedisError::Timeout { after: within };
         for client in clients {
             let subscribing = async {
-                let mut subscription = at_once(&client)?.get_async_pubsub().await?;
+                let mut subscription = set_up(&client)?.get_async_pubsub().await?;
                 subscription.subscribe(&*channel).await?;
                 Ok(subscription.into_on_message())
             };
@@ -151,12 +153,24 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// The same client, which sends small packets at once: a request is one, and the next one should
-/// not wait for its answer.
-fn at_once(client: &Client) -> RedisResult<Client> {
+/// No connection is idle for longer: what is on its way forgets one that is, some of it after 350 s.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How the client wants its connections, but that small packets are sent at once: a request is one, and
+/// the next one should not wait for its answer; and that connections are kept alive, also if the client
+/// does not ask for that: one for messages would not be missed.
+pub(super) fn settings(client: &Client) -> TcpSettings {
+    let settings = client.get_connection_info().tcp_settings().clone().set_nodelay(true);
+    match settings.keepalive() {
+        Some(_) => settings,
+        None => settings.set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE)),
+    }
+}
+
+/// The same client, with these settings.
+fn set_up(client: &Client) -> RedisResult<Client> {
     let info = client.get_connection_info().clone();
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    Client::open(info.set_tcp_settings(tcp))
+    Client::open(info.set_tcp_settings(settings(client)))
 }
 
 /// A connection to one server. Time limits are the client's affair, which sends again what is not
@@ -164,7 +178,7 @@ fn at_once(client: &Client) -> RedisResult<Client> {
 pub(super) async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
     let config =
         AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    at_once(client)?.get_multiplexed_async_connection_with_config(&config).await
+    set_up(client)?.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// The server's time in µs.

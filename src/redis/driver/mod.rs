@@ -105,6 +105,12 @@ impl Handle {
         self.crew.send(message)
     }
 
+    /// The number of the last protected write.
+    pub(crate) fn last_write(&self) -> u64 {
+        let core = self.shared.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.client.last_write()
+    }
+
     /// Waits for a future that asks this driver, on this thread, and leads meanwhile if it can.
     pub(crate) fn lead<F: Future>(&self, future: F) -> F::Output {
         self.crew.lead(future)

@@ -13,7 +13,7 @@ use std::thread::{self, Thread};
 
 use super::cell::Cell;
 use super::outside::contain;
-use crate::redis::client::{Answer, Attempt, HoldId};
+use crate::redis::client::{Answer, Attempt, Event, HoldId};
 
 /// An answer, with what belongs to a grant.
 #[derive(Debug)]
@@ -34,6 +34,15 @@ pub(crate) struct Grant {
     pub(crate) cell: Arc<Cell>,
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) generation: u64,
+}
+
+impl Grant {
+    /// What becomes of it if nobody takes it. One that was passed on to here is still somebody's:
+    /// whoever has its text may take it over again. Any other is nobody's.
+    pub(crate) fn decline(self) -> Event {
+        let hold = self.hold;
+        if self.generation > 0 { Event::Leak { hold } } else { Event::Release { hold, ask: None } }
+    }
 }
 
 #[derive(Debug)]

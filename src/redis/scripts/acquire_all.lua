@@ -38,6 +38,9 @@ local first, tell, leave
 if met then first, tell, leave = queue() end
 local budget, wait, own = string.match(ARGV[6], '^(%d+) (%d+) (.*)$')
 budget, wait = tonumber(budget), tonumber(wait)
+-- Who has waited for its turn at one name may overtake the head at another once. Else, with no budget,
+-- two heads that each want the other's name would go to the end of each other's queue for ever.
+if queued then budget = math.max(budget, 1) end
 -- Finds the first name that cannot be had. Those behind it are not even asked for.
 local block
 for i, h in ipairs(names) do
