@@ -436,8 +436,8 @@ enum Timer {
 /// Where the answer to a question will come from.
 #[derive(Debug)]
 enum Origin {
-    /// The server's time is not known yet, so nothing can be stamped.
-    Early(Event),
+    /// The server's time is not known yet, so nothing can be stamped. Asked at that time.
+    Early(Event, Moment),
     Line(u64),
     Call(CallId),
     Flush,
@@ -689,6 +689,10 @@ impl Client {
         patience: Patience,
         out: &mut Vec<Action>,
     ) {
+        let patience = match patience {
+            Patience::Until(deadline) if deadline <= now => Patience::Try,
+            other => other,
+        };
         if self.servers.is_empty() {
             let deadline = match patience {
                 Patience::Until(deadline) => Some(deadline),
@@ -697,10 +701,6 @@ impl Client {
             let event = Event::Lock { ask, terms, patience };
             return self.come_later(now, ask, event, deadline, out);
         }
-        let patience = match patience {
-            Patience::Until(deadline) if deadline <= now => Patience::Try,
-            other => other,
-        };
         if patience == Patience::Try {
             let call = self.try_once(now, terms, ask, 0, out);
             self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
@@ -768,7 +768,7 @@ impl Client {
             _ => (give_up, Timer::GiveUp(ask)),
         };
         self.timers.insert(timer.clone());
-        self.asks.insert(ask, Asked { origin: Origin::Early(event), timer: Some(timer) });
+        self.asks.insert(ask, Asked { origin: Origin::Early(event, now), timer: Some(timer) });
         self.need_link(out);
     }
 
@@ -1187,8 +1187,8 @@ impl Client {
     /// The call has taken too long for whoever waits for it. Releases go on without them.
     fn give_up(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         let Some(call) = self.calls.get(&id) else { return };
-        let timeout = RedisError::Timeout { after: now.since(call.first) };
-        let failure = call.failure.clone().or_else(|| self.trouble.clone()).unwrap_or(timeout);
+        let failure = call.failure.clone().or_else(|| self.trouble.clone());
+        let failure = tried(failure, now.since(call.first));
         match call.purpose {
             // Those who came later have their own time.
             Purpose::Line(number) => {
@@ -1805,7 +1805,7 @@ impl Client {
             .collect();
         early.sort_unstable();
         for ask in early {
-            if let Some(Asked { origin: Origin::Early(event), .. }) = self.close(ask) {
+            if let Some(Asked { origin: Origin::Early(event, _), .. }) = self.close(ask) {
                 self.on(now, event, out);
             }
         }
@@ -1931,11 +1931,11 @@ impl Client {
                 }
                 Timer::Deadline(ask) => self.too_late(now, ask, out),
                 Timer::GiveUp(ask) => {
-                    let failure = self.why_down();
+                    let failure = self.why_down(self.temper.patience);
                     self.answer(ask, Answer::Failed(failure), out);
                 }
                 Timer::Resend(call) => self.resend(now, call, out),
-                Timer::Moot(call) => self.moot(call, out),
+                Timer::Moot(call) => self.moot(now, call, out),
                 Timer::Poll(line) => {
                     if let Some(found) = self.lines.get_mut(&line)
                         && let Some(waiter) = found.waiter.as_mut()
@@ -1972,34 +1972,37 @@ impl Client {
         let Some(asked) = self.close(ask) else { return };
         let answer = match asked.origin {
             Origin::Line(line) => {
-                let unanswered = self.unanswered(line);
+                let unanswered = self.unanswered(now, line, ask);
                 self.step_out(now, line, ask, out);
                 unanswered.map_or(Answer::Busy, Answer::Failed)
             }
-            _ => Answer::Failed(self.why_down()),
+            Origin::Early(_, since) => Answer::Failed(self.why_down(now.since(since))),
+            // These have no deadline.
+            Origin::Call(_) | Origin::Flush => Answer::Failed(self.why_down(self.temper.patience)),
         };
         out.push(Action::Answer { ask, answer });
     }
 
     /// Why it cannot be said that somebody else holds the line's lock, if it cannot.
-    fn unanswered(&self, line: u64) -> Option<RedisError> {
-        let call = self.lines.get(&line)?.waiter.as_ref()?.call?;
-        let call = self.calls.get(&call)?;
+    fn unanswered(&self, now: Moment, line: u64, ask: AskId) -> Option<RedisError> {
+        let line = self.lines.get(&line)?;
+        let call = self.calls.get(&line.waiter.as_ref()?.call?)?;
+        let since = *line.callers.get(&ask)?;
         match &call.failure {
             Some(failure) => Some(failure.clone()),
-            None => call.sent.is_none().then(|| self.why_down()),
+            None => call.sent.is_none().then(|| self.why_down(now.since(since))),
         }
     }
 
-    fn why_down(&self) -> RedisError {
-        let after = self.temper.patience;
-        self.trouble.clone().unwrap_or(RedisError::Timeout { after })
+    /// Why nothing has come of what was tried for so long.
+    fn why_down(&self, after: Duration) -> RedisError {
+        tried(self.trouble.clone(), after)
     }
 
     /// There is nothing left to release.
-    fn moot(&mut self, id: CallId, out: &mut Vec<Action>) {
+    fn moot(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         let Some(call) = self.forget_call(id) else { return };
-        let failure = call.failure.unwrap_or_else(|| self.why_down());
+        let failure = call.failure.unwrap_or_else(|| self.why_down(now.since(call.first)));
         if let Purpose::Release { ask: Some(ask), .. } = call.purpose {
             let failure = RedisError::Unconfirmed(Box::new(failure.clone()));
             self.answer(ask, Answer::Failed(failure), out);
@@ -2013,6 +2016,15 @@ impl Client {
 /// What became of a grant with this fence of which the server knows nothing any more.
 fn gone(fence: u64, last: u64) -> Loss {
     if last > fence { Loss::TakenOver } else { Loss::Deleted }
+}
+
+/// Why nothing has come of what was tried for so long. That a single connection or answer took too long
+/// is no news then.
+fn tried(failure: Option<RedisError>, after: Duration) -> RedisError {
+    match failure {
+        None | Some(RedisError::Timeout { .. }) => RedisError::Timeout { after },
+        Some(failure) => failure,
+    }
 }
 
 /// When the holder is told that its lease ends: a little before validity does.

@@ -242,11 +242,13 @@ impl fmt::Display for RedisError {
             Self::NoPermission(cause) => write!(
                 f,
                 "the Redis user lacks a right ({cause}); it needs +@scripting +@hash +@sortedset +@pubsub \
-                 +time +pexpire +pttl on the lock's keys, and its channels"
+                 +time +pexpire +pttl on the lock's keys, and its channels; preflight also +info, and a \
+                 cleanup +scan"
             ),
             Self::WrongType(cause) => write!(
                 f,
-                "a key of the lock holds something else ({cause}); choose another prefix or name"
+                "a key of the lock, or of a protected value, holds something else ({cause}); choose \
+                 another prefix or name"
             ),
             Self::OutOfMemory(cause) => {
                 write!(f, "Redis has no memory left ({cause}); free some, or raise maxmemory")

@@ -411,7 +411,8 @@ pub(crate) fn patience(wait: Wait) -> Patience {
 
 impl BaseLock for RedisLock {
     /// Takes the lock and leaves it taken until [`release`](BaseLock::release), or until its lease
-    /// ends: [`RedisLock::owned`] tells, and [`RedisLock::extend`] lengthens it.
+    /// ends: [`RedisLock::owned`] tells, and [`RedisLock::extend`] lengthens it. It is released with the
+    /// last clone of this lock, too.
     fn acquire(&self, patience: Wait) -> Result<bool, LockError> {
         self.inner.source.wait(self.acquire_async(patience))
     }

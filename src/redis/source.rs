@@ -119,8 +119,10 @@ impl RedisSource {
     /// dropped, and those of acquisitions that were given up. Call it before the process ends.
     ///
     /// # Errors
-    /// [`RedisError::Unconfirmed`] if one of them could not be confirmed before its lease was over;
-    /// so this returns after the longest lease and its grace at the latest.
+    /// [`RedisError::Unconfirmed`] if one of them could not be confirmed in time. While the server does
+    /// not answer, a release is tried until its lease is over, and for the
+    /// [patience](RedisSourceBuilder::patience) if that is longer; that of an acquisition which was given
+    /// up, and may still arrive, for its lease and 30 s more.
     pub fn flush(&self) -> Result<(), RedisError> {
         self.wait(self.flush_async())
     }

@@ -11,7 +11,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new() -> Self {
+    fn unconnected() -> Self {
         let temper =
             Temper { answer_timeout: Duration::from_secs(1), patience: Duration::from_secs(5) };
         let mut last = 0;
@@ -19,7 +19,11 @@ impl Desk {
             last += 1;
             last
         });
-        let mut desk = Self { client: Client::new("desk".repeat(4), temper, entropy), now: MS };
+        Self { client: Client::new("desk".repeat(4), temper, entropy), now: MS }
+    }
+
+    fn new() -> Self {
+        let mut desk = Self::unconnected();
         // Something to connect for.
         let asked = desk.tell(Event::Read { ask: 1_000, key: "k".into() });
         assert!(matches!(asked[..], [Action::Connect]));
@@ -259,7 +263,11 @@ fn each_of_those_who_wait_has_a_patience_of_its_own() {
     desk.tell(lock(&desk, 2));
     let answered = |actions: &[Action]| -> Vec<AskId> {
         let ask = |action: &Action| match action {
-            Action::Answer { ask, answer: Answer::Failed(_) } => Some(*ask),
+            // It says how long that was, and not how long some part of it was.
+            Action::Answer { ask, answer: Answer::Failed(RedisError::Timeout { after }) } => {
+                assert_eq!(*after, Duration::from_secs(5));
+                Some(*ask)
+            }
             _ => None,
         };
         actions.iter().filter_map(ask).collect()
@@ -270,6 +278,22 @@ fn each_of_those_who_wait_has_a_patience_of_its_own() {
     assert!(answered(&desk.tell(Event::Tick)).is_empty());
     desk.later(100);
     assert_eq!(answered(&desk.tell(Event::Tick)), [2]);
+}
+
+#[test]
+fn a_deadline_that_has_passed_makes_a_try_also_before_there_is_a_connection() {
+    let mut desk = Desk::unconnected();
+    let (terms, patience) = (desk.terms(None), Patience::Until(desk.moment()));
+    let asked = desk.tell(Event::Lock { ask: 1, terms, patience });
+    assert!(matches!(asked[..], [Action::Connect]), "{asked:?}");
+    desk.later(1);
+    assert!(desk.tell(Event::Tick).is_empty());
+    let (server, sent) = (desk.server(), desk.moment());
+    let up = desk.tell(Event::Up { node: 0, server, sent });
+    assert!(
+        matches!(up[..], [Action::Send { request: Request::Acquire { wait: false, .. }, .. }]),
+        "{up:?}"
+    );
 }
 
 /// The connection for messages may be dead, too, and nobody would notice.
