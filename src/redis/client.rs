@@ -271,10 +271,13 @@ pub(crate) struct Passed {
     pub(crate) token: String,
     /// The number of the former holder's last protected write, above which the next one's begin.
     pub(crate) written: u64,
-    /// How often it was passed on. Each generation numbers its extensions above the last one's, so
-    /// that one of the former holder's that arrives late changes nothing.
+    /// How often it was passed on. Each generation numbers its extensions above the last one's, and so does
+    /// each who takes over in the same one, so that an earlier one that arrives late changes nothing.
     pub(crate) generation: u64,
 }
+
+/// Protected writes have numbers below this one: µs, for a century.
+pub(crate) const WRITES: u64 = 1 << 52;
 
 /// How many extensions a generation can number. A script reads numbers exactly up to 2^53.
 const EXTENSIONS: u64 = 1 << 32;
@@ -476,8 +479,7 @@ enum Purpose {
     Look(AskId),
     TakeOver {
         ask: AskId,
-        token: String,
-        generation: u64,
+        passed: Passed,
     },
 }
 
@@ -574,8 +576,8 @@ pub(crate) struct Client {
     waiting: HashMap<String, u64>,
     holds: HashMap<HoldId, Hold>,
     lanes: HashMap<String, BTreeSet<u32>>,
-    /// How many releases of a name are under way.
-    releases: HashMap<String, usize>,
+    /// The releases of a name that are under way.
+    releases: HashMap<String, Vec<CallId>>,
     /// Lanes of holds that were passed on or leaked, until their leases are over.
     lent: VecDeque<(Moment, Arc<Attempt>)>,
     flushes: Vec<Flush>,
@@ -614,9 +616,10 @@ impl Client {
         }
     }
 
-    /// The number of the last protected write.
-    pub(crate) fn last_write(&self) -> u64 {
-        self.last_write
+    /// A number that is above those of all protected writes up to now, also of those that are on their way
+    /// to here.
+    pub(crate) fn next_write(&self, now: Moment) -> u64 {
+        self.last_write.max(self.server_time(now)) + 1_000_000
     }
 
     /// Whether nothing is under way: no question, no request. Holds do not count.
@@ -965,8 +968,9 @@ impl Client {
         out: &mut Vec<Action>,
     ) -> CallId {
         let moot = now + MAX_DELAY + attempt.terms.lease();
-        *self.releases.entry(attempt.terms.keys.lock.clone()).or_default() += 1;
+        let key = attempt.terms.keys.lock.clone();
         let call = self.call(now, Request::Release { attempt }, purpose, out);
+        self.releases.entry(key).or_default().push(call);
         self.moot_at(call, moot);
         call
     }
@@ -1001,9 +1005,7 @@ impl Client {
         passed: Passed,
         out: &mut Vec<Action>,
     ) {
-        let Passed { token, written, generation } = passed;
-        self.last_write = self.last_write.max(written);
-        let purpose = Purpose::TakeOver { ask, token, generation };
+        let purpose = Purpose::TakeOver { ask, passed };
         let call = self.call(now, Request::Status { terms }, purpose, out);
         self.asks.insert(ask, Asked { origin: Origin::Call(call), timer: None });
     }
@@ -1190,11 +1192,7 @@ impl Client {
         let failure = call.failure.clone().or_else(|| self.trouble.clone());
         let failure = tried(failure, now.since(call.first));
         match call.purpose {
-            // Those who came later have their own time.
-            Purpose::Line(number) => {
-                let since = now.before(self.temper.patience);
-                self.fail_line(now, number, since, failure, out);
-            }
+            Purpose::Line(number) => self.give_up_in_line(now, id, number, &failure, out),
             _ => self.fail(now, id, failure, out),
         }
     }
@@ -1205,7 +1203,7 @@ impl Client {
         match &mut call.purpose {
             Purpose::Line(number) => {
                 let number = *number;
-                self.fail_line(now, number, now, failure, out);
+                self.fail_line(now, number, &failure, out);
             }
             Purpose::Release { ask, .. } => {
                 let ask = ask.take();
@@ -1235,22 +1233,43 @@ impl Client {
         }
     }
 
-    /// Those in line fail who came by then; the others begin anew.
-    fn fail_line(
-        &mut self,
-        now: Moment,
-        number: u64,
-        by: Moment,
-        failure: RedisError,
-        out: &mut Vec<Action>,
-    ) {
+    /// All who wait in line fail.
+    fn fail_line(&mut self, now: Moment, number: u64, failure: &RedisError, out: &mut Vec<Action>) {
         let Some(line) = self.lines.get_mut(&number) else { return };
-        let failed: Vec<AskId> =
-            line.callers.extract_if(.., |_, came| *came <= by).map(|(ask, _)| ask).collect();
-        for ask in failed {
+        let callers = std::mem::take(&mut line.callers);
+        for ask in callers.into_keys() {
             self.answer(ask, Answer::Failed(failure.clone()), out);
         }
         self.withdraw(now, number, out);
+    }
+
+    /// A line's call has taken too long for those who came before it, or with it. For those who came later it
+    /// goes on, until it has for the first of them.
+    fn give_up_in_line(
+        &mut self,
+        now: Moment,
+        id: CallId,
+        number: u64,
+        failure: &RedisError,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(line) = self.lines.get_mut(&number) else { return };
+        let by = now.before(self.temper.patience);
+        let (late, still): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut line.callers).into_iter().partition(|(_, came)| *came <= by);
+        let Some(first) = still.values().min().copied() else {
+            line.callers = late;
+            return self.fail_line(now, number, failure, out);
+        };
+        line.callers = still;
+        for ask in late.into_keys() {
+            self.answer(ask, Answer::Failed(failure.clone()), out);
+        }
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.first = first;
+            let place = self.beginnings.partition_point(|(at, _)| *at <= first);
+            self.beginnings.insert(place, (first, id));
+        }
     }
 
     /// A release has come to its end. Frees its lane, and tells those who wait for it.
@@ -1264,8 +1283,8 @@ impl Client {
         self.free_lane(attempt);
         let key = &attempt.terms.keys.lock;
         if let Some(releases) = self.releases.get_mut(key) {
-            *releases -= 1;
-            if *releases == 0 {
+            releases.retain(|other| *other != id);
+            if releases.is_empty() {
                 self.releases.remove(key);
             }
         }
@@ -1371,6 +1390,10 @@ impl Client {
                 Request::Write { key, fence, value, .. },
                 Reply::Outnumbered { last, .. },
             ) => {
+                if last >= WRITES {
+                    let failure = RedisError::Garbled { request: "a fenced write" };
+                    return self.answer(ask, Answer::Failed(failure), out);
+                }
                 self.last_write = self.last_write.max(last);
                 self.write(now, ask, key, fence, value, out);
             }
@@ -1387,11 +1410,11 @@ impl Client {
                 self.answer(ask, Answer::Swept(swept), out);
             }
             (
-                Purpose::TakeOver { ask, token, generation },
+                Purpose::TakeOver { ask, passed },
                 Request::Status { terms },
                 Reply::Status(status),
             ) => {
-                self.taken_over(now, trip, ask, terms, token, generation, &status, out);
+                self.taken_over(now, trip, ask, terms, passed, &status, out);
             }
             // The driver reads an answer by its request, so there is no other combination.
             _ => {}
@@ -1432,7 +1455,7 @@ impl Client {
             _ => {
                 self.free_lane(&attempt);
                 // It may have passed the release before it: one that had to be sent again, since
-                // the server did not know the script, or that went on another connection.
+                // the server did not know the script, say.
                 if !behind || before == MOST_IN_VAIN {
                     return self.answer(ask, Answer::Busy, out);
                 }
@@ -1447,16 +1470,9 @@ impl Client {
 
     /// The server answers again: what was put off until it does goes ahead of the next attempt.
     fn hurry_releases(&mut self, now: Moment, terms: &Arc<Terms>, out: &mut Vec<Action>) {
-        let is_of = |attempt: &Attempt| {
-            terms.each().iter().any(|part| part.keys.lock == attempt.terms.keys.lock)
-        };
-        let is_put_off = |call: &Call| match &call.request {
-            Request::Release { attempt } => call.sent.is_none() && is_of(attempt),
-            _ => false,
-        };
-        let calls = self.calls.iter().filter(|(_, call)| is_put_off(call));
-        let calls: Vec<CallId> = calls.map(|(id, _)| *id).collect();
-        for id in calls {
+        let of = |part: &Arc<Terms>| self.releases.get(&part.keys.lock);
+        let releases: Vec<CallId> = terms.each().iter().filter_map(of).flatten().copied().collect();
+        for id in releases {
             self.resend(now, id, out);
         }
     }
@@ -1549,8 +1565,9 @@ impl Client {
             return None;
         }
         let each = attempt.each().into_iter().zip(fences);
-        let begin =
-            |(part, fence): (_, &u64)| self.begin_hold(now, trip, part, *fence, lease.clone(), 0);
+        let begin = |(part, fence): (_, &u64)| {
+            self.begin_hold(now, trip, part, *fence, lease.clone(), (0, 0))
+        };
         Some(Answer::Granted(each.map(begin).collect()))
     }
 
@@ -1561,7 +1578,7 @@ impl Client {
         attempt: Arc<Attempt>,
         fence: u64,
         lease: Lease,
-        generation: u64,
+        (generation, seq): (u64, u64),
     ) -> Granted {
         self.last_number += 1;
         let id = self.last_number;
@@ -1572,7 +1589,7 @@ impl Client {
         self.timers.insert((end, Timer::End(id)));
         let (since, lost, care) = (trip.sent, None, None);
         let (check, end) = (Some(check), Some(end));
-        let (seq, extensions) = (generation * EXTENSIONS, VecDeque::new());
+        let (seq, extensions) = (generation * EXTENSIONS + seq, VecDeque::new());
         let held = attempt.clone();
         self.holds.insert(
             id,
@@ -1661,21 +1678,26 @@ impl Client {
         trip: Trip,
         ask: AskId,
         terms: Arc<Terms>,
-        token: String,
-        generation: u64,
+        passed: Passed,
         status: &Status,
         out: &mut Vec<Action>,
     ) {
+        let Passed { token, written, generation } = passed;
         let answer = if status.left.is_zero() {
             Answer::Failed(RedisError::Lost { loss: Loss::Expired })
         } else if status.token != token {
             Answer::Failed(RedisError::Lost { loss: Loss::TakenOver })
         } else {
+            self.last_write = self.last_write.max(written);
             let grace = grace_of(&status.info).unwrap_or(terms.grace);
             // In a lane of this client's: the former holder's may be in use again before this hold ends.
             let attempt = self.attempt_as(now, terms, token);
             let lease = Lease::adopted(trip, status.left, grace);
-            let held = self.begin_hold(now, trip, attempt, status.fence, lease, generation);
+            // Whoever took over in this generation before, and gave up, has extended it less often than
+            // once in a millisecond since the grant.
+            let seq = (status.now.saturating_sub(status.fence) / 1_000).min(EXTENSIONS / 2);
+            let numbers = (generation, seq);
+            let held = self.begin_hold(now, trip, attempt, status.fence, lease, numbers);
             Answer::Granted(vec![held])
         };
         self.answer(ask, answer, out);
@@ -1793,7 +1815,7 @@ impl Client {
         }
         self.check_all(now, out);
         // Whatever has cut this connection may have cut that of the messages, too, which nobody would see.
-        if self.ear == Ear::Listening {
+        if matches!(self.ear, Ear::Listening | Ear::Asked) {
             self.ear = Ear::Asked;
             out.push(Action::Listen);
         }
@@ -1859,7 +1881,9 @@ impl Client {
 
     fn resend(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        call.timers.retain(|(_, timer)| !matches!(timer, Timer::Resend(_)));
+        for timer in call.timers.extract_if(.., |(_, timer)| matches!(timer, Timer::Resend(_))) {
+            self.timers.remove(&timer);
+        }
         if call.sent.is_some() || !matches!(self.link, Link::Up) {
             return;
         }
@@ -1988,9 +2012,10 @@ impl Client {
         let line = self.lines.get(&line)?;
         let call = self.calls.get(&line.waiter.as_ref()?.call?)?;
         let since = *line.callers.get(&ask)?;
+        let after = now.since(since);
         match &call.failure {
-            Some(failure) => Some(failure.clone()),
-            None => call.sent.is_none().then(|| self.why_down(now.since(since))),
+            Some(failure) => Some(tried(Some(failure.clone()), after)),
+            None => call.sent.is_none().then(|| self.why_down(after)),
         }
     }
 
@@ -2002,7 +2027,8 @@ impl Client {
     /// There is nothing left to release.
     fn moot(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         let Some(call) = self.forget_call(id) else { return };
-        let failure = call.failure.unwrap_or_else(|| self.why_down(now.since(call.first)));
+        let failure = call.failure.or_else(|| self.trouble.clone());
+        let failure = tried(failure, now.since(call.first));
         if let Purpose::Release { ask: Some(ask), .. } = call.purpose {
             let failure = RedisError::Unconfirmed(Box::new(failure.clone()));
             self.answer(ask, Answer::Failed(failure), out);

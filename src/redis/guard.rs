@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::client::{Answer, Event, HoldId, Passed};
+use super::client::{Answer, Event, HoldId, Passed, WRITES};
 use super::driver::cell::Cell;
 use super::driver::clock;
 use super::driver::slot::{Grant, Outcome};
@@ -193,7 +193,7 @@ impl RedisGuard {
         let Grant { fence, attempt, generation, .. } = &self.grant;
         let passed = Passed {
             token: attempt.token.clone(),
-            written: self.source.last_write(),
+            written: self.source.next_write(),
             generation: generation + 1,
         };
         Ok(Handover { fence: *fence, passed })
@@ -355,10 +355,10 @@ impl FromStr for Handover {
             let mut parts = text.split('/');
             let fence = parts.next()?.parse().ok()?;
             let token = parts.next().filter(|token| is_hex(token, 32))?.to_owned();
-            let written = parts.next()?.parse().ok().filter(|written| *written < 1 << 53)?;
+            let written = parts.next()?.parse().ok().filter(|written| *written < WRITES)?;
             let generation: u64 = parts.next()?.parse().ok()?;
             // What a script can still number exactly.
-            if generation >= 1 << 20 || parts.next().is_some() {
+            if !(1..1 << 20).contains(&generation) || parts.next().is_some() {
                 return None;
             }
             let passed = Passed { token, written, generation };

@@ -148,8 +148,9 @@ impl RedisLock {
         }
     }
 
-    /// Takes the lock if it is free: one round trip. A guard of the same source that was dropped before
-    /// is not in the way, though its release may not have been answered yet.
+    /// Takes the lock if it is free: one round trip. It goes behind the release of a guard of the same
+    /// source that was dropped before; if it is refused while that is under way, it is made again, up to
+    /// three times.
     ///
     /// # Errors
     /// As [`lock`](Self::lock).
@@ -506,7 +507,8 @@ impl RedisLockBuilder {
     }
 
     /// How often newcomers may overtake the first waiter before they are refused. 16 unless set; 0
-    /// is strictly first come, first served, which is slower.
+    /// is strictly first come, first served, which is slower. (Not where several names are taken at once:
+    /// see `LockManager::lock_all` in docs/manager.md.)
     pub fn bypass(mut self, budget: u32) -> Self {
         self.bypass = budget;
         self
@@ -528,7 +530,8 @@ impl RedisLockBuilder {
 
     /// Renews the lease every third of the ttl while the guard lives, for at most `max_hold` after
     /// the lock was taken. Not done unless set: a process that hangs would hold for ever, and that
-    /// a lock ends with its lease is what a lease is for.
+    /// a lock ends with its lease is what a lease is for. It is to be more than the ttl. The last renewal
+    /// lasts for a ttl, too, so a hold may outlast `max_hold` by as much.
     pub fn renew(mut self, max_hold: Duration) -> Self {
         self.max_hold = Some(max_hold);
         self
@@ -560,6 +563,13 @@ impl RedisLockBuilder {
         {
             let why = format!("{:?} is not between 100 ms and 1 h", self.waiter_ttl);
             return Err(RedisError::option("waiter_ttl", why));
+        }
+        if let Some(most) = self.max_hold
+            && most <= ttl
+        {
+            let why =
+                format!("{most:?} is not more than the ttl of {ttl:?}, which a hold lasts anyway");
+            return Err(RedisError::option("renew", why));
         }
         let owner = self.owner.unwrap_or_else(this_process);
         if owner.len() > 256 {

@@ -176,9 +176,9 @@ impl RedisSource {
         }
     }
 
-    /// The number of the last protected write.
-    pub(crate) fn last_write(&self) -> u64 {
-        self.inner.driver.get().map_or(0, Handle::last_write)
+    /// A number that is above those of all protected writes up to now.
+    pub(crate) fn next_write(&self) -> u64 {
+        self.inner.driver.get().map_or(0, Handle::next_write)
     }
 
     /// Waits, on this thread, for a future that asks this source.

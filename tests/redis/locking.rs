@@ -272,6 +272,7 @@ fn the_builder_refuses_what_cannot_work() {
     refused("group", with().group("").build());
     refused("grace", with().grace(31_000 * MS).build());
     refused("waiter_ttl", with().waiter_ttl(MS).build());
+    refused("renew", with().renew(30_000 * MS).build());
     refused("owner", with().owner("x".repeat(257)).build());
     let limits = with().ttl(MS).build().unwrap_err().to_string();
     assert!(limits.contains("10 ms") && limits.contains("30 days"), "{limits}");

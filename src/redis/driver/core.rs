@@ -238,8 +238,12 @@ impl Core {
         true
     }
 
-    /// What is to be sent on the link.
+    /// What is to be sent on the link: nothing before what is under way beside it is answered, or it might
+    /// pass that.
     pub(super) fn left(&mut self) -> Vec<(CallId, Request)> {
+        if self.express.as_ref().is_some_and(|express| !express.is_idle()) {
+            return Vec::new();
+        }
         let mut requests = mem::take(&mut self.for_link);
         requests.append(&mut self.outbox);
         requests
@@ -325,6 +329,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::Shutdown;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake};
@@ -387,6 +392,21 @@ mod tests {
         let mut message = Some(message);
         core.ask(&desk, &mut message, Waker::noop()).run();
         assert!(message.is_some(), "something was under way");
+    }
+
+    #[test]
+    fn nothing_on_the_link_passes_what_is_under_way_beside_it() {
+        let (mut core, desk, stage) = core(Stage::new());
+        let (message, first) = question(1);
+        core.ask(&desk, &mut Some(message), Waker::noop()).run();
+        let (message, _second) = question(2);
+        core.take(message);
+        assert!(!core.send() && core.left().is_empty());
+        stage.server().write_all(NOTHING.as_bytes()).unwrap();
+        let answers = stage.wait(core.express.as_mut().unwrap()).unwrap();
+        core.answered(answers);
+        assert!(is_answered(&first));
+        assert!(core.send() || core.left().len() == 1, "it goes as soon as that is answered");
     }
 
     /// Asks when it is woken.

@@ -105,10 +105,10 @@ impl Handle {
         self.crew.send(message)
     }
 
-    /// The number of the last protected write.
-    pub(crate) fn last_write(&self) -> u64 {
+    /// A number that is above those of all protected writes up to now.
+    pub(crate) fn next_write(&self) -> u64 {
         let core = self.shared.core.lock().unwrap_or_else(PoisonError::into_inner);
-        core.client.last_write()
+        core.client.next_write(clock::now())
     }
 
     /// Waits for a future that asks this driver, on this thread, and leads meanwhile if it can.

@@ -6,6 +6,7 @@
 --       writer's; now us; sequence number of the last write}
 -- key: hash of f fencing token, s sequence number of the last write, w the last one of each writer
 --      with this token, v value
+local FORGET = 60000000               -- as in acquire: a number is the server's time, about
 local t = redis.call('TIME')
 local us = t[1] * 1000000 + t[2]
 local h = redis.call('HMGET', KEYS[1], 'f', 's', 'w')
@@ -18,7 +19,9 @@ if fence == last then
   local own = string.match(writers, writer .. ' (%d+)')
   if own and seq <= tonumber(own) then return {1, us, latest} end
   if seq <= latest then return {2, us, latest} end
-  writers = string.gsub(writers, writer .. ' %d+ ', '')
+  writers = string.gsub(writers, '(%x+) (%d+) ', function(other, number)
+    if other == writer or tonumber(number) < us - FORGET then return '' end
+  end)
 end
 redis.call('HSET', KEYS[1], 'f', ARGV[1], 's', ARGV[3],
   'w', writers .. writer .. ' ' .. ARGV[3] .. ' ', 'v', ARGV[4])
