@@ -332,19 +332,24 @@ fn with_a_new_connection_comes_a_new_subscription() {
 fn connections_that_bring_no_answer_are_made_with_pauses() {
     let mut desk = Desk::new();
     desk.hold(None);
-    let failure = || RedisError::Timeout { after: Duration::ZERO };
+    let down = |desk: &mut Desk| {
+        let failure = RedisError::Timeout { after: Duration::ZERO };
+        desk.tell(Event::Down { failure })
+    };
     let mut connects = 0;
-    desk.tell(Event::Down { failure: failure() });
+    let mut actions = down(&mut desk);
     for _ in 0..100 {
-        desk.later(10);
-        if desk.tell(Event::Tick).iter().any(|action| matches!(action, Action::Connect)) {
+        while actions.iter().any(|action| matches!(action, Action::Connect)) {
             connects += 1;
+            assert!(connects < 10, "{connects} connections in a second");
             let (server, sent) = (desk.server(), desk.moment());
             desk.tell(Event::Up { node: 0, server, sent });
-            desk.tell(Event::Down { failure: failure() });
+            actions = down(&mut desk);
         }
+        desk.later(10);
+        actions = desk.tell(Event::Tick);
     }
-    assert!(connects < 10, "{connects} connections in a second");
+    assert!(connects > 2, "{connects} connections in a second");
 }
 
 #[test]
@@ -738,6 +743,39 @@ fn what_became_of_a_lost_grant_is_told_by_the_last_fence() {
             "{told:?}"
         );
     }
+}
+
+/// The server's clock was set forward, say.
+#[test]
+fn a_lease_that_ended_early_has_expired() {
+    let mut desk = Desk::new();
+    let hold = desk.hold(None);
+    desk.later(1_100);
+    let call = sent_call(&desk.tell(Event::Tick));
+    let (now, left, token, info) = (desk.server(), Duration::ZERO, String::new(), String::new());
+    let told = desk.answer(call, Reply::Status(Status { now, fence: 7, left, token, info }));
+    assert!(matches!(told[..], [Action::Lost { loss: Loss::Expired, .. }]), "{told:?}");
+}
+
+/// Its token may still stand in the queue, where it would be in everybody's way.
+#[test]
+fn a_waiter_whose_attempt_is_over_leaves_the_queue_and_begins_anew() {
+    let mut desk = Desk::new();
+    let terms = desk.terms(None);
+    let patience = Patience::Endless;
+    let call = sent_call(&desk.tell(Event::Lock { ask: 1, terms, patience }));
+    let now = desk.server();
+    let sent = desk.answer(call, Reply::Over { now });
+    assert!(
+        matches!(
+            sent[..],
+            [
+                Action::Send { request: Request::Release { .. }, .. },
+                Action::Send { request: Request::Acquire { wait: true, .. }, .. },
+            ]
+        ),
+        "{sent:?}"
+    );
 }
 
 /// What the release of a lost lock is answered with.
