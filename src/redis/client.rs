@@ -107,6 +107,8 @@ pub(crate) struct Attempt {
     /// The lane's number among this client's.
     number: u32,
     pub(crate) stamp: u64,
+    /// Whether another process acquired it, so that no acquire in this lane is ever sent.
+    pub(crate) taken_over: bool,
 }
 
 impl Attempt {
@@ -118,7 +120,7 @@ impl Attempt {
         let part = |terms: &Arc<Terms>| {
             let (token, lane) = (self.token.clone(), self.lane.clone());
             let (terms, number, stamp) = (terms.clone(), self.number, self.stamp);
-            Arc::new(Self { terms, token, lane, number, stamp })
+            Arc::new(Self { terms, token, lane, number, stamp, taken_over: self.taken_over })
         };
         self.terms.parts.iter().map(part).collect()
     }
@@ -1065,10 +1067,16 @@ impl Client {
 
     fn attempt(&mut self, now: Moment, terms: Arc<Terms>) -> Arc<Attempt> {
         let token = format!("{:032x}", (self.entropy)());
-        self.attempt_as(now, terms, token)
+        self.attempt_as(now, terms, token, false)
     }
 
-    fn attempt_as(&mut self, now: Moment, terms: Arc<Terms>, token: String) -> Arc<Attempt> {
+    fn attempt_as(
+        &mut self,
+        now: Moment,
+        terms: Arc<Terms>,
+        token: String,
+        taken_over: bool,
+    ) -> Arc<Attempt> {
         while self.lent.front().is_some_and(|(until, _)| *until <= now) {
             let (_, attempt) = self.lent.pop_front().expect("it was just looked at");
             self.free_lane(&attempt);
@@ -1089,6 +1097,7 @@ impl Client {
             lane: format!("{}:{number}", self.id),
             number,
             stamp: self.last_stamp,
+            taken_over,
         })
     }
 
@@ -1691,7 +1700,7 @@ impl Client {
             self.last_write = self.last_write.max(written);
             let grace = grace_of(&status.info).unwrap_or(terms.grace);
             // In a lane of this client's: the former holder's may be in use again before this hold ends.
-            let attempt = self.attempt_as(now, terms, token);
+            let attempt = self.attempt_as(now, terms, token, true);
             let lease = Lease::adopted(trip, status.left, grace);
             // Whoever took over in this generation before, and gave up, has extended it less often than
             // once in a millisecond since the grant.

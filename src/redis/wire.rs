@@ -120,10 +120,13 @@ impl Request {
                 cmd.arg(format!("{bypass} {waiter_ttl} {channel}"));
             }
             Self::Release { attempt } => {
-                let Attempt { terms, token, lane, stamp, .. } = &**attempt;
+                let Attempt { terms, token, lane, stamp, taken_over, .. } = &**attempt;
                 let keys = &terms.keys;
                 cmd.arg(3).arg(&keys.lock).arg(&keys.queue).arg(&keys.waiters);
                 cmd.arg(token).arg(lane).arg(stamp);
+                if *taken_over {
+                    cmd.arg("taken over");
+                }
             }
             Self::Extend { attempt, by, seq } => {
                 cmd.arg(1).arg(&attempt.terms.keys.lock).arg(&attempt.token);

@@ -32,6 +32,10 @@ enum Step {
     Abandon,
     Extend,
     Release,
+    /// Passes the hold on.
+    HandOver,
+    /// Takes over what was passed on last, by whomever.
+    TakeOver,
 }
 
 /// What a search goes through.
@@ -133,6 +137,7 @@ struct Held {
     valid_until: Moment,
     fence: u64,
     token: String,
+    generation: u64,
 }
 
 struct Node {
@@ -142,6 +147,8 @@ struct Node {
     terms: Arc<Terms>,
     program: &'static [Step],
     ask: Option<AskId>,
+    /// What it is about to take over.
+    taking: Option<Passed>,
     held: Vec<Held>,
     connections: [Connection; 2],
     /// How many requests have been alone.
@@ -176,6 +183,9 @@ struct World {
     last_ask: AskId,
     /// By the key of the lock.
     last_fences: BTreeMap<String, u64>,
+    passed: Option<Passed>,
+    /// The token of each grant, and whether it was released.
+    released: BTreeMap<(String, String), bool>,
     grants: usize,
 }
 
@@ -210,6 +220,7 @@ impl World {
                 terms: Terms::all(scope.names[number].iter().map(terms).collect()),
                 program: scope.programs[number],
                 ask: None,
+                taking: None,
                 held: Vec::new(),
                 connections: Default::default(),
                 alone: 0,
@@ -227,6 +238,8 @@ impl World {
             ghosts: Vec::new(),
             last_ask: 0,
             last_fences: BTreeMap::new(),
+            passed: None,
+            released: BTreeMap::new(),
             grants: 0,
         };
         // Both are connected and know the server's time.
@@ -281,17 +294,22 @@ impl World {
                 let known = node.ask == Some(ask);
                 if known {
                     node.ask = None;
+                    node.taking = None;
                 }
                 let Answer::Granted(grants) = answer else { return };
-                for Granted { hold, fence, valid_until, attempt, .. } in grants {
+                for Granted { hold, fence, valid_until, attempt, generation } in grants {
                     if !known {
-                        // Its caller had gone: the driver gives it back.
-                        self.tell(number, Event::Release { hold, ask: None });
+                        // Its caller had gone: the driver gives it back, as in slot.rs.
+                        let decline = match generation {
+                            0 => Event::Release { hold, ask: None },
+                            _ => Event::Leak { hold },
+                        };
+                        self.tell(number, decline);
                         continue;
                     }
                     self.grants += 1;
                     let (key, token) = (attempt.terms.keys.lock.clone(), attempt.token.clone());
-                    let held = Held { hold, key, valid_until, fence, token };
+                    let held = Held { hold, key, valid_until, fence, token, generation };
                     self.nodes[number].held.push(held);
                 }
             }
@@ -317,14 +335,29 @@ impl World {
 
     fn execute(&mut self, node: usize, request: &Request) -> Result<Reply, RedisError> {
         let us = self.server_us();
+        let holds = match request {
+            Request::Release { attempt } => {
+                self.server.field(&attempt.terms.keys.lock, "t").as_ref() == Some(&attempt.token)
+            }
+            _ => false,
+        };
         let value = self.server.run(us, request, &self.nodes[node].channel);
         let reply = request.read(&value);
+        if let (Request::Release { attempt }, Ok(reply)) = (request, &reply) {
+            let grant = (attempt.terms.keys.lock.clone(), attempt.token.clone());
+            if let Some(released) = self.released.get_mut(&grant) {
+                *released |= holds;
+                let lie = matches!(reply, Reply::Released { .. }) && !*released;
+                assert!(!lie, "a release is said to have been done, and the lock was lost");
+            }
+        }
         if let (Request::Acquire { attempt, .. }, Ok(Reply::Granted { fences, .. })) =
             (request, &reply)
         {
             for (terms, fence) in attempt.terms.each().iter().zip(fences) {
                 let key = &terms.keys.lock;
                 assert_eq!(self.server.field(key, "t").as_ref(), Some(&attempt.token), "not all");
+                self.released.entry((key.clone(), attempt.token.clone())).or_default();
                 let last = self.last_fences.insert(key.clone(), *fence);
                 assert!(last.is_none_or(|last| last <= *fence), "a fence after a greater one");
             }
@@ -372,7 +405,10 @@ impl World {
             let goes_on = match node.program.first() {
                 None => false,
                 Some(Step::Abandon) => true,
-                Some(Step::Extend | Step::Release) => node.ask.is_none(),
+                Some(Step::Extend | Step::Release | Step::HandOver) => node.ask.is_none(),
+                Some(Step::TakeOver) => {
+                    node.ask.is_none() && node.held.is_empty() && self.passed.is_some()
+                }
                 Some(Step::Lock | Step::Try | Step::Timed) => {
                     node.ask.is_none() && node.held.is_empty()
                 }
@@ -484,6 +520,8 @@ impl World {
             Step::Timed => Patience::Until(now + Duration::from_millis(500)),
             Step::Abandon => {
                 if let Some(ask) = node.ask.take() {
+                    // Who has the text may use it again.
+                    self.passed = node.taking.take().or(self.passed.take());
                     self.tell(number, Event::Abandon { ask });
                 }
                 return self.release(number);
@@ -494,6 +532,23 @@ impl World {
                 return self.tell(number, Event::Extend { hold, ask, more: TTL });
             }
             Step::Release => return self.release(number),
+            Step::HandOver => {
+                let valid = node.held.first().is_some_and(|held| now < held.valid_until);
+                let Some(Held { hold, token, generation, .. }) = valid.then(|| node.held.remove(0))
+                else {
+                    return;
+                };
+                let (written, generation) = (node.client.next_write(now), generation + 1);
+                self.passed = Some(Passed { token, written, generation });
+                return self.tell(number, Event::Leak { hold });
+            }
+            Step::TakeOver => {
+                node.ask = Some(ask);
+                node.taking = self.passed.take();
+                let passed = node.taking.clone().expect("it was passed on");
+                let terms = node.terms.clone();
+                return self.tell(number, Event::TakeOver { ask, terms, passed });
+            }
         };
         node.ask = Some(ask);
         let terms = node.terms.clone();
@@ -547,12 +602,19 @@ impl World {
             self.check();
         }
         for Node { client, .. } in &self.nodes {
-            assert!(client.lanes.is_empty(), "lanes are left: {:?}", client.lanes);
+            // Until the leases are over of what was passed on.
+            let lanes: usize = client.lanes.values().map(BTreeSet::len).sum();
+            assert_eq!(lanes, client.lent.len(), "lanes are left: {:?}", client.lanes);
             assert!(client.holds.is_empty() && client.lines.is_empty(), "holds or lines are left");
             assert!(client.waiting.is_empty() && client.line_of.is_empty(), "waiters are left");
         }
         assert!(!self.server.has_queues(), "somebody who is gone stands in a queue");
+        let passed = self.passed.as_ref().map(|passed| &passed.token);
         for terms in self.nodes.iter().flat_map(|node| node.terms.each()) {
+            if passed.is_some() && self.server.field(&terms.keys.lock, "t").as_ref() == passed {
+                // Nobody took it over, or whoever did passed it on or away.
+                continue;
+            }
             let end = self.server.field(&terms.keys.lock, "x").map(|ms| ms.parse::<u64>().unwrap());
             assert!(end.is_none_or(|ms| ms * 1_000 <= self.server_us()), "a lock is left held");
         }
@@ -568,7 +630,9 @@ impl World {
         let mut hasher = DefaultHasher::new();
         let scope = self.scope;
         (self.now, scope.jumps, scope.breaks, scope.copies, scope.unheard).hash(&mut hasher);
-        (self.last_ask, &self.last_fences).hash(&mut hasher);
+        (self.last_ask, &self.last_fences, &self.released).hash(&mut hasher);
+        let taking = [&self.nodes[0].taking, &self.nodes[1].taking];
+        format!("{:?}{taking:?}", self.passed).hash(&mut hasher);
         unordered(&self.ghosts).hash(&mut hasher);
         self.server.dump().hash(&mut hasher);
         for node in &self.nodes {
@@ -689,7 +753,7 @@ macro_rules! scopes {
     };
 }
 
-use Step::{Abandon, Extend, Lock, Release, Timed, Try};
+use Step::{Abandon, Extend, HandOver, Lock, Release, TakeOver, Timed, Try};
 
 scopes! {
     two_lockers: [&[Lock, Release], &[Lock, Release]], PLAIN;
@@ -710,6 +774,15 @@ scopes! {
     a_clock_that_is_slow: [&[Try, Release], &[Try]], Scope { rate: -9, ..PLAIN };
 }
 
+// A hold goes from one client to the other, which may be slow, give up, or begin anew.
+scopes! {
+    a_hold_that_is_passed_on: [&[Try, HandOver, Try], &[TakeOver, Release]], LATE;
+    a_hold_that_is_passed_on_and_renewed: [&[Try, HandOver], &[TakeOver, Release]], RENEWED;
+    a_hold_that_is_passed_on_and_back: [&[Try, HandOver, TakeOver, Release], &[TakeOver, HandOver, Try]], BROKEN;
+    a_takeover_that_is_called_off: [&[Try, HandOver, Try], &[TakeOver, Abandon, TakeOver, Extend, Release]], BROKEN;
+    a_hold_that_is_passed_on_by_express: [&[Try, HandOver, Try], &[TakeOver, Release]], Scope { express: ALL, ..TWICE };
+}
+
 // What is alone goes beside the link, where what follows may pass it.
 scopes! {
     two_lockers_by_express: [&[Lock, Release], &[Lock, Release]], EXPRESS;
@@ -728,6 +801,8 @@ scopes! {
 const ALL: u32 = u32::MAX;
 const EXPRESS: Scope = Scope { express: ALL, ..PLAIN };
 const BY_TURNS: Scope = Scope { express: 0xAAAA_AAAA, ..PLAIN };
+const BROKEN: Scope = Scope { breaks: 1, ..PLAIN };
+const TWICE: Scope = Scope { copies: 1, ..PLAIN };
 const LATE: Scope = Scope { breaks: 1, copies: 1, ..PLAIN };
 const RENEWED: Scope = Scope { max_hold: Some(Duration::from_secs(2)), ..PLAIN };
 /// The one wants two names, the other that of them which is not the first.

@@ -749,7 +749,7 @@ fn what_became_of_a_lost_grant_is_told_by_the_last_fence() {
 #[test]
 fn a_lease_that_ended_early_has_expired() {
     let mut desk = Desk::new();
-    let hold = desk.hold(None);
+    desk.hold(None);
     desk.later(1_100);
     let call = sent_call(&desk.tell(Event::Tick));
     let (now, left, token, info) = (desk.server(), Duration::ZERO, String::new(), String::new());

@@ -1,7 +1,8 @@
 -- Ends an attempt in whatever state it is: releases the lock, leaves the queue, or forbids an
 -- acquire that is still under way.
 -- KEYS  1 lock  2 queue  3 waiters
--- ARGV  1 token  2 lane  3 stamp (us)
+-- ARGV  1 token  2 lane  3 stamp (us)  4 there if no acquire of it can be under way: a hold that was
+--       taken over is released in another lane than it was acquired in
 -- reply {code, told, now us, fence of the last grant or 0, with code 3 only}
 --       code  1 released  2 was over already  -1 the lease had expired, nobody was granted since
 --             3 nothing is held by it: it was not granted, or it was lost. Another was granted since
@@ -41,7 +42,7 @@ else
   if h[1] ~= token and (mark == stamp or math.abs(mark) < stamp) then
     code, last = 3, (h[1] and call('HGET', H, 'n') or 0) + 0
   end
-  if code == 3 and mark ~= stamp then
+  if code == 3 and mark ~= stamp and not ARGV[4] then
     -- As in acquire. Under a long, renewed lease there may be nothing but waits that are cancelled.
     if not h[4] then
       local some = redis.pcall('HRANDFIELD', H, 4, 'WITHVALUES')
