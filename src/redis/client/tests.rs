@@ -235,6 +235,8 @@ fn a_release_that_was_put_off_goes_ahead_of_the_try_that_is_made_again() {
         ),
         "{again:?}"
     );
+    let resends = |(_, timer): &(Moment, Timer)| matches!(timer, Timer::Resend(_));
+    assert!(!desk.client.timers.iter().any(resends), "it is under way");
 }
 
 /// A lease that is shorter than the way to the server.
