@@ -97,7 +97,7 @@ cargo xtask bench                                # everything, with Python's loc
   serve the caller, the driver, the server and the proxy there, so which of them share one \
   weighs more than what they do. The machine's other guests change that within minutes, and its host: a \
   handover over the link took 2.6 to 3.7 round trips in a dozen runs on one host where threads woke slowly, \
-  and 2.4 to 2.8 in two dozen runs on the one of the table. A busy machine makes tasks on a far server \
+  and 2.4 to 2.7 in eighteen runs on the one of the table. A busy machine makes tasks on a far server \
   slower: each of their requests waits for two threads to be woken, a bare one for one.
 ";
 
@@ -155,9 +155,9 @@ others, before as after, by which threads share a core. What was tried besides:
   bare over the link, where 1.04 to 1.10 is what the driver takes, since two threads are woken at a time. The same for \
   who blocks was a little quicker in pairs (1.00 to 1.24, else 1.08 to 1.26), and slower in handovers.
 - To look for up to 0.2 ms, or always after a message of the server: no quicker handovers, in three runs \
-  each. Nor was it any to give way to other threads while looking, in eight.
+  each. Nor was it any to give way to other threads while looking, in ten.
 - To have the runtime of the task itself wait for the answer of a far server: 1.00 to 1.02 of bare and of \
-  the three crates, in two runs of nine rounds, where it is 1.08 else. So the two changes of thread are \
+  the three crates, in two runs of nine rounds, where it is 1.07 to 1.11 else. So the two changes of thread are \
   all that a task of ours lacks there. It is not done: tokio tells nobody whether a runtime has I/O, and \
   panics if it has none; and all others' runtimes have reactors of their own.
 - What went out with them: a timer that was armed anew for each pair, with a write to wake the thread that \

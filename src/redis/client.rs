@@ -271,7 +271,7 @@ pub(crate) struct Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Passed {
     pub(crate) token: String,
-    /// The number of the former holder's last protected write, above which the next one's begin.
+    /// A number above those of the former holder's protected writes: the next one's begin there.
     pub(crate) written: u64,
     /// How often it was passed on. Each generation numbers its extensions above the last one's, and so does
     /// each who takes over in the same one, so that an earlier one that arrives late changes nothing.
@@ -337,6 +337,14 @@ pub(crate) enum Event {
     Told { token: String },
     /// Time has passed.
     Tick,
+}
+
+impl Event {
+    /// What becomes of a hold that nobody takes. One that was passed on to here is still somebody's:
+    /// whoever has its text may take it over again. Any other is nobody's.
+    pub(crate) fn decline(hold: HoldId, generation: u64) -> Self {
+        if generation > 0 { Self::Leak { hold } } else { Self::Release { hold, ask: None } }
+    }
 }
 
 /// What to do.
@@ -1199,7 +1207,7 @@ impl Client {
     fn give_up(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         let Some(call) = self.calls.get(&id) else { return };
         let failure = call.failure.clone().or_else(|| self.trouble.clone());
-        let failure = tried(failure, now.since(call.first));
+        let failure = after_trying(failure, now.since(call.first));
         match call.purpose {
             Purpose::Line(number) => self.give_up_in_line(now, id, number, &failure, out),
             _ => self.fail(now, id, failure, out),
@@ -1672,10 +1680,8 @@ impl Client {
             self.valid(id, out);
             self.check_at(id, now);
         } else {
-            let loss = match status.fence == hold.fence {
-                true => Loss::Expired,
-                false => gone(hold.fence, status.fence),
-            };
+            let is_last = status.fence == hold.fence;
+            let loss = if is_last { Loss::Expired } else { gone(hold.fence, status.fence) };
             self.lose(id, loss, out);
         }
     }
@@ -2023,21 +2029,21 @@ impl Client {
         let since = *line.callers.get(&ask)?;
         let after = now.since(since);
         match &call.failure {
-            Some(failure) => Some(tried(Some(failure.clone()), after)),
+            Some(failure) => Some(after_trying(Some(failure.clone()), after)),
             None => call.sent.is_none().then(|| self.why_down(after)),
         }
     }
 
     /// Why nothing has come of what was tried for so long.
     fn why_down(&self, after: Duration) -> RedisError {
-        tried(self.trouble.clone(), after)
+        after_trying(self.trouble.clone(), after)
     }
 
     /// There is nothing left to release.
     fn moot(&mut self, now: Moment, id: CallId, out: &mut Vec<Action>) {
         let Some(call) = self.forget_call(id) else { return };
         let failure = call.failure.or_else(|| self.trouble.clone());
-        let failure = tried(failure, now.since(call.first));
+        let failure = after_trying(failure, now.since(call.first));
         if let Purpose::Release { ask: Some(ask), .. } = call.purpose {
             let failure = RedisError::Unconfirmed(Box::new(failure.clone()));
             self.answer(ask, Answer::Failed(failure), out);
@@ -2055,7 +2061,7 @@ fn gone(fence: u64, last: u64) -> Loss {
 
 /// Why nothing has come of what was tried for so long. That a single connection or answer took too long
 /// is no news then.
-fn tried(failure: Option<RedisError>, after: Duration) -> RedisError {
+fn after_trying(failure: Option<RedisError>, after: Duration) -> RedisError {
     match failure {
         None | Some(RedisError::Timeout { .. }) => RedisError::Timeout { after },
         Some(failure) => failure,

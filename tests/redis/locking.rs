@@ -274,6 +274,8 @@ fn the_builder_refuses_what_cannot_work() {
     refused("waiter_ttl", with().waiter_ttl(MS).build());
     refused("renew", with().renew(30_000 * MS).build());
     refused("owner", with().owner("x".repeat(257)).build());
+    let write = FencedKey::new("key", server.client()).write(1 << 53, "");
+    assert!(matches!(write, Err(RedisError::Option { option: "fence", .. })), "{write:?}");
     let limits = with().ttl(MS).build().unwrap_err().to_string();
     assert!(limits.contains("10 ms") && limits.contains("30 days"), "{limits}");
 }

@@ -299,12 +299,8 @@ impl World {
                 let Answer::Granted(grants) = answer else { return };
                 for Granted { hold, fence, valid_until, attempt, generation } in grants {
                     if !known {
-                        // Its caller had gone: the driver gives it back, as in slot.rs.
-                        let decline = match generation {
-                            0 => Event::Release { hold, ask: None },
-                            _ => Event::Leak { hold },
-                        };
-                        self.tell(number, decline);
+                        // Its caller had gone, and the driver declines it.
+                        self.tell(number, Event::decline(hold, generation));
                         continue;
                     }
                     self.grants += 1;
@@ -618,7 +614,7 @@ impl World {
         let passed = self.passed.as_ref().map(|passed| &passed.token);
         for terms in self.nodes.iter().flat_map(|node| node.terms.each()) {
             if passed.is_some() && self.server.field(&terms.keys.lock, "t").as_ref() == passed {
-                // Nobody took it over, or whoever did passed it on or away.
+                // Nobody took it over.
                 continue;
             }
             let end = self.server.field(&terms.keys.lock, "x").map(|ms| ms.parse::<u64>().unwrap());

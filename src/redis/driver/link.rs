@@ -153,7 +153,7 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// No connection is idle for longer: what is on its way forgets one that is, some of it after 350 s.
+/// No connection is idle for longer: what is on its way may forget one that is.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// How the client wants its connections, but that small packets are sent at once: a request is one, and

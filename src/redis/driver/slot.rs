@@ -37,11 +37,9 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// What becomes of it if nobody takes it. One that was passed on to here is still somebody's:
-    /// whoever has its text may take it over again. Any other is nobody's.
+    /// What becomes of it if nobody takes it.
     pub(crate) fn decline(self) -> Event {
-        let hold = self.hold;
-        if self.generation > 0 { Event::Leak { hold } } else { Event::Release { hold, ask: None } }
+        Event::decline(self.hold, self.generation)
     }
 }
 
